@@ -1,0 +1,109 @@
+"""The `stroma` command: finds the verb, runs it, turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from stroma import __version__
+
+VERBS: dict[str, tuple[str, str]] = {
+    "demo": ("stroma.cli.demo:command", "Run the whole of Stroma on data it makes, and write a report"),
+    "init": ("stroma.cli.init:command", "Recognise a folder of images and describe it in study.yaml"),
+    "inspect": ("stroma.cli.inspect:command", "Say what a file is and how to open it"),
+    "phantom": ("stroma.cli.phantom:command", "Make a synthetic study with known truth"),
+    "train": ("stroma.cli.train:command", "Train a network from a configuration"),
+    "predict": ("stroma.cli.predict:command", "Apply a trained run to images"),
+    "evaluate": ("stroma.cli.evaluate:command", "Score predictions, subject by subject"),
+    "tile": ("stroma.cli.tile:command", "Find tissue and cut slides into tiles"),
+    "embed": ("stroma.cli.embed:command", "Turn tiles into feature vectors with a pretrained encoder"),
+    "cluster": ("stroma.cli.cluster:command", "Cluster feature vectors"),
+    "report": ("stroma.cli.report:command", "Write one offline HTML page about a run or features"),
+}
+"""Verb → where its click command lies, and its line in `stroma --help` (so that help imports nothing)."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a verb only when it is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Verbs in the order of a user's work."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb `cmd_name`."""
+        if cmd_name not in VERBS:
+            return None
+        from importlib import import_module
+
+        module, _, attribute = VERBS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest verb for a mistyped one."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            from stroma.core.errors import nearest
+
+            raise click.UsageError(f"there is no verb '{args[0]}'. {nearest(args[0], VERBS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="stroma")
+def stroma() -> None:
+    """Tissue imaging research: hyperspectral cubes and whole slides, from files to scores.
+
+    `stroma VERB --help` explains a verb. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration,
+    3 some items failed, 130 interrupted.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; errors of users become one line on standard error."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    debug = "--debug" in arguments
+    try:
+        result = stroma.main(args=[a for a in arguments if a != "--debug"], standalone_mode=False)
+        return int(result or 0)
+    except click.Abort:
+        return _interrupted()
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        verb = context.command_path if context else "stroma"
+        return _fail(f"{error.format_message().rstrip('.')}. See '{verb} --help'.", 2)
+    except KeyboardInterrupt:
+        return _interrupted()
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        from stroma.core.errors import StromaError
+
+        if debug or not isinstance(error, StromaError):
+            raise
+        return _fail(str(error), error.exit_code)
+
+
+def _fail(line: str, exit_code: int) -> int:
+    click.echo(f"stroma: error: {line}", err=True)
+    return exit_code
+
+
+def _interrupted() -> int:
+    return _fail("interrupted; run the same command again to go on where it stopped", 130)

@@ -1,0 +1,1 @@
+"""What every folder stands on: errors, configuration, files, provenance, tables, verbs."""

@@ -1,0 +1,18 @@
+"""Readers and writers: every file becomes an `Image` that is read by region."""
+
+from stroma.core.registry import Registry
+
+registry = Registry(
+    "stroma.images",
+    {
+        "open_image": "stroma.images.open:open_image",
+        "Image": "stroma.images.image:Image",
+        "Box": "stroma.images.image:Box",
+        "tivita": "stroma.images.tivita:TivitaImage",
+        "openslide": "stroma.images.slide:SlideImage",
+        "picture": "stroma.images.picture:PictureImage",
+        "read_cube": "stroma.images.tivita:read_cube",
+        "write_cube": "stroma.images.tivita:write_cube",
+    },
+)
+__getattr__, __dir__ = registry.attributes()

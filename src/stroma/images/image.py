@@ -1,0 +1,238 @@
+"""`Image`: a raster height × width × channels that is read by region, whatever file it lies in."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stroma.core.clock import stage
+from stroma.core.errors import UsageError, nearest
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in level-0 pixels; (x, y) is the outer corner of its top-left pixel."""
+
+    x: int
+    y: int
+    w: int
+    h: int
+
+    def intersect(self, other: Box) -> Box:
+        """The common part; width or height is 0 when there is none."""
+        x, y = max(self.x, other.x), max(self.y, other.y)
+        right, bottom = min(self.x + self.w, other.x + other.w), min(self.y + self.h, other.y + other.h)
+        return Box(x, y, max(0, right - x), max(0, bottom - y))
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution of a pyramid.
+
+    Attributes:
+        height, width: Size in pixels of this level.
+        downsample: Level-0 pixels per pixel of this level (1.0 for level 0).
+    """
+
+    height: int
+    width: int
+    downsample: float
+
+
+class Image(ABC):
+    """A raster that is read by region. Open one with `stroma.open_image`.
+
+    Attributes:
+        path: The file or folder it lies in.
+        levels: The pyramid, level 0 first.
+        channels: Names of the channels, for example `("red", "green", "blue")`.
+        wavelengths_nm: Centre wavelength of each channel in nm, or None.
+        mpp: Size of a level-0 pixel in µm, or None when the file does not say.
+        dtype: What `read` returns.
+        fill: Value of pixels outside the image: 255 for RGB, 0 else.
+
+    Images are picklable: a copy in another process opens the file again.
+    """
+
+    path: Path
+    levels: tuple[Level, ...]
+    channels: tuple[str, ...]
+    wavelengths_nm: NDArray[np.float64] | None = None
+    mpp: float | None = None
+    dtype: np.dtype[Any]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of level 0."""
+        return self.levels[0].height, self.levels[0].width, len(self.channels)
+
+    @property
+    def bounds(self) -> Box:
+        """The whole image in level-0 pixels."""
+        return Box(0, 0, self.levels[0].width, self.levels[0].height)
+
+    @property
+    def fill(self) -> int:
+        """Value of pixels outside the image."""
+        return 255 if len(self.channels) == 3 and self.wavelengths_nm is None else 0
+
+    @abstractmethod
+    def _read_level(self, level: int, box: Box, channels: slice | list[int] | None) -> NDArray[Any]:
+        """Read `box`, in pixels of `level` and inside it, as (h, w, c), C-contiguous."""
+
+    def close(self) -> None:  # noqa: B027 - most readers hold no file open
+        """Release the file; reading afterwards opens it again."""
+
+    def read(
+        self,
+        x: int = 0,
+        y: int = 0,
+        w: int | None = None,
+        h: int | None = None,
+        *,
+        level: int = 0,
+        mpp: float | None = None,
+        channels: slice | list[int] | None = None,
+    ) -> NDArray[Any]:
+        """Read a region.
+
+        Args:
+            x: Left edge in level-0 pixels; may lie outside.
+            y: Top edge in level-0 pixels; may lie outside.
+            w: Width in level-0 pixels (default: to the right edge).
+            h: Height in level-0 pixels (default: to the bottom edge).
+            level: Pyramid level to read from; negative counts from the coarsest.
+            mpp: Resolution in µm per pixel instead of a level: read from the coarsest level that is at least
+                as fine, then averaged down.
+            channels: Indices or a slice of channels; default all.
+
+        Returns:
+            Array (round(h / downsample), round(w / downsample), c), C-contiguous, of `dtype`. What lies
+            outside the image is `fill`; `inside` tells how much that is.
+
+        Raises:
+            UsageError: an empty region, an unknown level, or an mpp for an image that has none.
+            UnreadableImage: the file is damaged there.
+        """
+        box = Box(x, y, self.shape[1] - x if w is None else w, self.shape[0] - y if h is None else h)
+        if box.w <= 0 or box.h <= 0:
+            raise UsageError(f"the region x={box.x} y={box.y} w={box.w} h={box.h} is empty", where=self.path)
+        if mpp is not None:
+            return self._read_mpp(box, mpp, channels)
+        index = self._level_index(level)
+        factor = self.levels[index].downsample
+        scaled = Box(
+            round(box.x / factor), round(box.y / factor), max(1, round(box.w / factor)), max(1, round(box.h / factor))
+        )
+        return self._read_filled(index, scaled, channels)
+
+    def inside(self, x: int, y: int, w: int, h: int) -> Box:
+        """The part of a region that lies in the image, in level-0 pixels; the rest is filled by `read`."""
+        return Box(x, y, w, h).intersect(self.bounds)
+
+    def level_for(self, downsample: float) -> int:
+        """The coarsest level whose downsample is at most `downsample` (within 1 %)."""
+        return max(i for i, entry in enumerate(self.levels) if i == 0 or entry.downsample <= downsample * 1.01)
+
+    def _level_index(self, level: int) -> int:
+        if not -len(self.levels) <= level < len(self.levels):
+            raise UsageError(
+                f"there is no level {level}", where=self.path, next_step=f"Use 0 to {len(self.levels) - 1}"
+            )
+        return level % len(self.levels)
+
+    def _read_mpp(self, box: Box, mpp: float, channels: slice | list[int] | None) -> NDArray[Any]:
+        if self.mpp is None:
+            raise UsageError(
+                "the file does not say how large its pixels are",
+                where=self.path,
+                next_step="Give its resolution with --mpp, or read by level",
+            )
+        downsample = mpp / self.mpp
+        index = self.level_for(downsample)
+        factor = self.levels[index].downsample
+        height, width = max(1, round(box.h / downsample)), max(1, round(box.w / downsample))
+        scaled = Box(
+            round(box.x / factor), round(box.y / factor), max(1, round(box.w / factor)), max(1, round(box.h / factor))
+        )
+        source = self._read_filled(index, scaled, channels)
+        with stage("transform"):
+            return resize_area(source, height, width)
+
+    def _read_filled(self, level: int, box: Box, channels: slice | list[int] | None) -> NDArray[Any]:
+        entry = self.levels[level]
+        inner = box.intersect(Box(0, 0, entry.width, entry.height))
+        if inner == box:
+            return self._read_level(level, box, channels)
+        count = len(np.arange(len(self.channels))[channels if channels is not None else slice(None)])
+        result = np.full((box.h, box.w, count), self.fill, dtype=self.dtype)
+        if inner.w and inner.h:
+            part = self._read_level(level, inner, channels)
+            top, left = inner.y - box.y, inner.x - box.x
+            result[top : top + inner.h, left : left + inner.w] = part
+        return result
+
+    def channel_index(self, name: str) -> int:
+        """Index of the channel called `name`.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        if name not in self.channels:
+            raise UsageError(f"there is no channel '{name}'", where=self.path, next_step=nearest(name, self.channels))
+        return self.channels.index(name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        height, width, count = self.shape
+        scale = f", {self.mpp:g} µm/px" if self.mpp else ""
+        return f"{type(self).__name__}('{self.path.name}', {height} × {width} × {count} {self.dtype}{scale})"
+
+
+def resize_area(array: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """Resize (H, W, C) by averaging over pixel areas when shrinking, bilinearly when enlarging.
+
+    Integers are rounded. Pixel centres lie at +0.5, so the outer corners of the image stay in place.
+    """
+    if array.shape[:2] == (height, width):
+        return array
+    result = _resize_axis(_resize_axis(array.astype(np.float32), height, 0), width, 1)
+    if np.issubdtype(array.dtype, np.integer):
+        info = np.iinfo(array.dtype)
+        return np.clip(np.rint(result), info.min, info.max).astype(array.dtype)
+    return result.astype(array.dtype)
+
+
+def _resize_axis(array: NDArray[np.float32], size: int, axis: int) -> NDArray[np.float32]:
+    old = array.shape[axis]
+    if old == size:
+        return array
+    moved = np.moveaxis(array, axis, 0)
+    flat = moved.reshape(old, -1)
+    if size > old:
+        centres = (np.arange(size) + 0.5) * old / size - 0.5
+        low = np.clip(np.floor(centres).astype(int), 0, old - 1)
+        high = np.minimum(low + 1, old - 1)
+        weight = np.clip(centres - low, 0, 1).astype(np.float32)[:, None]
+        result = flat[low] * (1 - weight) + flat[high] * weight
+    else:
+        edges = np.arange(size + 1) * old / size
+        sums = np.concatenate([np.zeros((1, flat.shape[1])), np.cumsum(flat, axis=0, dtype=np.float64)])
+        low = np.minimum(np.floor(edges).astype(int), old - 1)
+        at_edges = sums[low] + (edges - low)[:, None] * flat[low]
+        result = np.diff(at_edges, axis=0) * (size / old)
+    shaped = result.reshape(size, *moved.shape[1:])
+    return np.ascontiguousarray(np.moveaxis(shaped, 0, axis), dtype=np.float32)

@@ -1,0 +1,59 @@
+"""`open_image`: from a path to an Image, by what the file is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from stroma.core.clock import stage
+from stroma.core.errors import MissingFile, StromaError, UnreadableImage, nearest
+from stroma.images import registry
+from stroma.images.image import Image
+
+READERS = ("tivita", "openslide", "picture")
+"""Our readers, in the order in which they are asked; each has `suffixes` and `accepts(path) -> bool`."""
+
+
+def open_image(path: str | Path, *, reader: str | None = None, **options: Any) -> Image:
+    """Open an image file.
+
+    Args:
+        path: A Tivita cube (`*_SpecCube.dat`) or its folder, a slide that OpenSlide reads, a PNG, JPEG, BMP or
+            TIFF.
+        reader: Name of a reader instead of asking each: `tivita`, `openslide`, `picture`, or of a plug-in.
+        **options: Passed on to the reader, for example `mpp=0.5` where a file does not say.
+
+    Returns:
+        The image; nothing but its header has been read.
+
+    Raises:
+        MissingFile: there is no such file.
+        UnreadableImage: the file is damaged, or of a kind that no reader knows.
+        UsageError: an unknown `reader`.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise missing(path)
+    names = [reader] if reader else [*READERS, *registry.plugins]
+    with stage("read"):
+        for name in names:
+            factory = registry.get(name)
+            if reader or factory.accepts(path):
+                image: Image = factory(path, **options)
+                return image
+    if path.is_dir():
+        raise UnreadableImage(
+            "is a folder, not an image", where=path, next_step=f"Describe it as a study: stroma init '{path}'"
+        )
+    raise UnreadableImage(
+        f"is not an image Stroma can read ({path.stat().st_size:,} bytes, suffix '{path.suffix}')",
+        where=path,
+        next_step="Readable are Tivita cubes, slides known to OpenSlide, PNG, JPEG, BMP and TIFF",
+    )
+
+
+def missing(path: Path) -> StromaError:
+    """The error for a path that does not exist, with the nearest name in its folder."""
+    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    hint = nearest(path.name, names)
+    return MissingFile("there is no such file", where=path, next_step=hint if hint.startswith("Did") else "")

@@ -1,0 +1,18 @@
+"""What a user owns: studies, their layouts, catalog, annotations, labels and splits."""
+
+from stroma.core.registry import Registry
+
+registry = Registry(
+    "stroma.study",
+    {
+        "Study": "stroma.study.study:Study",
+        "open_study": "stroma.study.study:open_study",
+        "LabelMapping": "stroma.study.labels:LabelMapping",
+        "Splits": "stroma.study.splits:Splits",
+        "heiporspectral": "stroma.study.layouts.heiporspectral:HeiPorSpectral",
+        "masks": "stroma.study.layouts.masks:ImageMaskPairs",
+        "classes": "stroma.study.layouts.classes:ClassFolders",
+        "slides": "stroma.study.layouts.slides:SlideFolder",
+    },
+)
+__getattr__, __dir__ = registry.attributes()
