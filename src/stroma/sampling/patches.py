@@ -1,0 +1,122 @@
+"""The torch dataset of training patches: what sample i of epoch e is depends on the seed alone."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from stroma.core.clock import stage
+from stroma.core.errors import InvalidData
+from stroma.images.image import Image
+from stroma.sampling.preparation import Preparation
+from stroma.sampling.source import open_input
+from stroma.study.labels import IGNORE
+from stroma.study.study import Study
+
+_MASKS_HELD = 64
+
+
+class TrainingPatches(Dataset[dict[str, torch.Tensor]]):
+    """Random patches with their labels.
+
+    Sample `i` of epoch `e` is a function of (seed, e, i): the same in any number of workers, and after a
+    resume. Masks are held for the last 64 images; pixels are read by region.
+
+    Args:
+        study: The study; opened again in each worker.
+        image_ids: The training images.
+        annotator: Whose annotation is learned.
+        modality: `image` or `rgb`.
+        preparation: The complete preparation.
+        size_px: Side of a patch; None takes whole images.
+        samples: Samples per epoch.
+        balance: `images`: uniform position in a random image; `labels`: centred near a pixel of a label drawn
+            uniformly among those of a random image.
+        seed: The run's seed.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        image_ids: Sequence[str],
+        *,
+        annotator: str | None,
+        modality: str,
+        preparation: Preparation,
+        size_px: int | None,
+        samples: int,
+        balance: str,
+        seed: int,
+    ) -> None:
+        if not image_ids:
+            raise InvalidData("there is no image to train on", where=study.path)
+        self.study, self.image_ids, self.annotator, self.modality = study, list(image_ids), annotator, modality
+        self.preparation, self.size_px, self.balance, self.seed = preparation, size_px, balance, seed
+        self.samples = samples if size_px is not None else len(self.image_ids)
+        self.epoch = 0
+        self._masks: OrderedDict[str, NDArray[np.uint8]] = OrderedDict()
+        self._images: OrderedDict[str, Image] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_masks": OrderedDict(), "_images": OrderedDict()}
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        """Return `image` (C, h, w) float32, `labels` (h, w) int64 and `valid` (h, w) bool."""
+        image_id = self._order(index)
+        rng = np.random.default_rng([self.seed, 2, self.epoch, index])
+        image, mask = self._image(image_id), self._mask(image_id)
+        x, y, w, h = self._box(mask, rng)
+        pixels = self.preparation.apply(image.read(x, y, w, h))
+        labels = np.full((h, w), IGNORE, dtype=np.uint8)
+        inner = image.inside(x, y, w, h)
+        labels[inner.y - y : inner.y - y + inner.h, inner.x - x : inner.x - x + inner.w] = mask[
+            inner.y : inner.y + inner.h, inner.x : inner.x + inner.w
+        ]
+        return {
+            "image": torch.from_numpy(pixels).permute(2, 0, 1),
+            "labels": torch.from_numpy(labels.astype(np.int64)),
+            "valid": torch.from_numpy(labels != IGNORE),
+        }
+
+    def _order(self, index: int) -> str:
+        """Every image equally often: pass after pass through a new permutation."""
+        passed, position = divmod(index, len(self.image_ids))
+        permutation = np.random.default_rng([self.seed, 1, self.epoch, passed]).permutation(len(self.image_ids))
+        return self.image_ids[permutation[position]]
+
+    def _box(self, mask: NDArray[np.uint8], rng: np.random.Generator) -> tuple[int, int, int, int]:
+        height, width = mask.shape
+        if self.size_px is None:
+            return 0, 0, width, height
+        size = self.size_px
+        present = np.unique(mask[mask != IGNORE]) if self.balance == "labels" else np.empty(0, np.uint8)
+        if len(present):
+            inside = np.flatnonzero(mask == rng.choice(present))
+            row, column = divmod(int(rng.choice(inside)), width)
+            x, y = column - int(rng.integers(size)), row - int(rng.integers(size))
+        else:
+            x, y = int(rng.integers(max(1, width - size + 1))), int(rng.integers(max(1, height - size + 1)))
+        return min(max(0, x), max(0, width - size)), min(max(0, y), max(0, height - size)), size, size
+
+    def _mask(self, image_id: str) -> NDArray[np.uint8]:
+        if image_id not in self._masks:
+            with stage("read"):
+                self._masks[image_id] = self.study.mask(image_id, annotator=self.annotator)
+            if len(self._masks) > _MASKS_HELD:
+                self._masks.popitem(last=False)
+        return self._masks[image_id]
+
+    def _image(self, image_id: str) -> Image:
+        if image_id not in self._images:
+            self._images[image_id] = open_input(self.study, image_id, self.modality)
+            if len(self._images) > _MASKS_HELD:
+                self._images.popitem(last=False)[1].close()
+        return self._images[image_id]

@@ -1,0 +1,103 @@
+"""`Preparation`: the ordered per-pixel steps from stored values to what a model expects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stroma.core.clock import stage
+from stroma.core.component import Component
+from stroma.core.config import Section
+from stroma.core.errors import ConfigError
+
+
+class Preparation(Section):
+    """The same object prepares pixels for stores, training and prediction, and is written in the model card.
+
+    Attributes:
+        steps: Components of `stroma.sampling`, applied in order: `l1`, `divide`, `mean_std`.
+    """
+
+    steps: tuple[Component, ...] = ()
+
+    def apply(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+        """Prepare pixels.
+
+        Args:
+            pixels: (..., C) stored values of any real type.
+
+        Returns:
+            (..., C) float32, C-contiguous.
+
+        Raises:
+            ConfigError: a fitted step that has not been fitted.
+        """
+        from stroma.sampling import registry
+
+        with stage("transform"):
+            result = pixels.astype(np.float32)
+            for step in self.steps:
+                if self._is_unfitted(step):
+                    raise ConfigError(
+                        f"the preparation step '{step.name}' has no mean and std yet",
+                        next_step="Train first (they are fitted on the training images), or give both",
+                    )
+                result = step.make(registry, result)
+        return np.ascontiguousarray(result, dtype=np.float32)
+
+    @staticmethod
+    def _is_unfitted(step: Component) -> bool:
+        return step.name == "mean_std" and not {"mean", "std"} <= step.parameters.keys()
+
+    @property
+    def needs_fitting(self) -> bool:
+        """Whether a step takes its values from training images."""
+        return any(self._is_unfitted(step) for step in self.steps)
+
+    def fit(self, images: Iterable[NDArray[Any]]) -> Preparation:
+        """Fit `mean_std` on images and return the complete preparation.
+
+        Sums run in float64 over all pixels of all images, so memory is that of one image. The standard
+        deviation is that of the population; channels without variation get 1.
+
+        Args:
+            images: (..., C) stored values of the training side only.
+        """
+        position = next((i for i, step in enumerate(self.steps) if self._is_unfitted(step)), None)
+        if position is None:
+            return self
+        before = Preparation(steps=self.steps[:position])
+        count, total, squares = 0, np.float64(0), np.float64(0)
+        for pixels in images:
+            values = before.apply(pixels).reshape(-1, pixels.shape[-1]).astype(np.float64)
+            count += len(values)
+            total = total + values.sum(axis=0)
+            squares = squares + (values**2).sum(axis=0)
+        if count == 0:
+            raise ConfigError("there is no training image to fit 'mean_std' on")
+        mean = np.asarray(total / count)
+        std = np.sqrt(np.maximum(np.asarray(squares / count) - mean**2, 0))
+        std[std == 0] = 1.0
+        fitted = Component(name="mean_std", mean=mean.tolist(), std=std.tolist())  # type: ignore[call-arg]
+        return Preparation(steps=(*self.steps[:position], fitted, *self.steps[position + 1 :]))
+
+
+def divide(pixels: NDArray[np.float32], by: float = 255.0) -> NDArray[np.float32]:
+    """Divide by a constant, 255 for 8-bit images: values become 0 to 1."""
+    return pixels / np.float32(by)
+
+
+def mean_std(pixels: NDArray[np.float32], mean: list[float], std: list[float]) -> NDArray[np.float32]:
+    """Subtract the mean and divide by the standard deviation of each channel.
+
+    Raises:
+        ConfigError: the number of channels differs.
+    """
+    if pixels.shape[-1] != len(mean) or len(mean) != len(std):
+        raise ConfigError(f"'mean_std' has {len(mean)} means and {len(std)} stds for {pixels.shape[-1]} channels")
+    centre, spread = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    result: NDArray[np.float32] = (pixels - centre) / spread
+    return result
