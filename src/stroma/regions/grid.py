@@ -1,0 +1,162 @@
+"""Grids of boxes over an image, and how much of each box a coarser mask covers."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stroma.core.errors import UsageError
+
+OutOfBounds = Literal["keep", "drop", "drop-last"]
+
+
+def tile_size(tile_px: int, target_mpp: float | None, image_mpp: float | None) -> tuple[int, float | None]:
+    """Edge of a tile in level-0 pixels, and the resolution at which reading it gives exactly `tile_px` pixels.
+
+    Boxes are whole level-0 pixels: the edge tile_px · target_mpp / image_mpp is rounded to the nearest integer
+    (halves to even). So that a tile still has exactly `tile_px` pixels, the returned resolution absorbs the
+    rounding: it is edge · image_mpp / tile_px, at most half a level-0 pixel per edge away from the target.
+
+    Args:
+        tile_px: Edge of the tile in pixels of the target resolution.
+        target_mpp: µm per pixel; None tiles in level-0 pixels.
+        image_mpp: µm per level-0 pixel; None when unknown.
+
+    Returns:
+        (edge in level-0 pixels, µm per pixel of the tile or None without a physical scale).
+
+    Raises:
+        UsageError: a size or resolution that is not positive, a target for an image of unknown resolution, or
+            one so fine that a tile would be smaller than a pixel.
+    """
+    if tile_px < 1:
+        raise UsageError(f"a tile of {tile_px} pixels is empty")
+    if target_mpp is None:
+        return tile_px, image_mpp
+    if image_mpp is None:
+        raise UsageError("the resolution of the image is not known")
+    if target_mpp <= 0 or image_mpp <= 0:
+        raise UsageError(f"a resolution must be positive: {target_mpp:g} and {image_mpp:g} µm/px")
+    edge = round(tile_px * target_mpp / image_mpp)
+    if edge < 1:
+        raise UsageError(
+            f"a tile of {tile_px} px at {target_mpp:g} µm/px is smaller than a pixel of {image_mpp:g} µm"
+        )
+    return edge, edge * image_mpp / tile_px
+
+
+def tile_step(size: int, overlap: float) -> int:
+    """Distance of neighbouring tiles in level-0 pixels: size − round(size · overlap), at least 1.
+
+    Args:
+        size: Edge of a tile in level-0 pixels.
+        overlap: Fraction of a tile that its neighbour shares, 0 to below 1.
+
+    Raises:
+        UsageError: `overlap` is outside its range.
+    """
+    if not 0 <= overlap < 1:
+        raise UsageError(f"the overlap {overlap:g} is outside 0 to below 1")
+    return max(size - round(size * overlap), 1)
+
+
+def tile_grid(
+    width: int,
+    height: int,
+    tile_px: int,
+    step: int | None = None,
+    *,
+    out_of_bounds: OutOfBounds = "keep",
+) -> NDArray[np.int64]:
+    """Square boxes over an image in raster order (left to right, then top to bottom), from its top-left corner.
+
+    Args:
+        width: Width of the image in level-0 pixels.
+        height: Height of the image in level-0 pixels.
+        tile_px: Edge of a box in level-0 pixels.
+        step: Distance of neighbouring boxes, see `tile_step`; default `tile_px`, no overlap.
+        out_of_bounds: What happens to boxes that reach beyond the right or bottom edge. `keep` keeps every box
+            that begins inside, so the boxes cover the image; an image smaller than a box gets one. `drop` keeps
+            only boxes that lie inside. `drop-last` is what HistoPrep calls in bounds: the last column and row
+            go if they reach beyond, so with an overlap of half a box or more others that do stay.
+
+    Returns:
+        Array (n, 4) of int64: x, y, w, h.
+
+    Raises:
+        UsageError: a size or step that is not positive, or a box larger than the image that may not reach beyond.
+    """
+    step = tile_px if step is None else step
+    if min(width, height, tile_px, step) < 1:
+        raise UsageError(f"a grid needs positive sizes: image {width} × {height}, tile {tile_px}, step {step}")
+    if out_of_bounds != "keep" and (tile_px > width or tile_px > height):
+        raise UsageError(
+            f"a tile of {tile_px} × {tile_px} level-0 pixels is larger than the image, {width} wide × {height} high",
+            next_step="Use smaller tiles, or keep tiles that reach beyond the image",
+        )
+    x, y = (_starts(length, tile_px, step, out_of_bounds) for length in (width, height))
+    rows, columns = np.meshgrid(y, x, indexing="ij")
+    size = np.full(rows.size, tile_px)
+    return np.stack([columns.ravel(), rows.ravel(), size, size], axis=1).astype(np.int64)
+
+
+def _starts(length: int, tile_px: int, step: int, out_of_bounds: OutOfBounds) -> NDArray[np.int64]:
+    starts = np.arange(0, length, step, dtype=np.int64)
+    beyond = starts + tile_px > length
+    if out_of_bounds == "drop":
+        return starts[~beyond]
+    if out_of_bounds == "drop-last" and beyond[-1]:
+        return starts[:-1]
+    return starts
+
+
+def box_coverage(
+    mask: NDArray[np.bool_], boxes: NDArray[np.int64], downsample: tuple[float, float]
+) -> NDArray[np.float64]:
+    """Fraction of each box that the mask covers, weighted by area.
+
+    A mask pixel stands for `downsample` level-0 pixels and counts with the part of it that lies in the box, for
+    any, also non-integer, downsample. What lies outside the mask is not covered, so a box that reaches beyond
+    the image is judged on its whole area. Computed from an integral image, which is bilinear inside a mask
+    pixel, in time proportional to mask pixels plus boxes.
+
+    Args:
+        mask: (H, W) bool.
+        boxes: (n, 4): x, y, w, h in level-0 pixels.
+        downsample: Level-0 pixels per mask pixel, (vertical, horizontal).
+
+    Returns:
+        (n,) fractions, 0 to 1.
+    """
+    integral = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), dtype=np.uint32 if mask.size < 2**32 else np.int64)
+    sums = integral[1:, 1:]
+    np.cumsum(mask, axis=0, out=sums)
+    np.cumsum(sums, axis=1, out=sums)
+    x, y, w, h = boxes.T.astype(np.float64)
+    vertical, horizontal = downsample
+    top, bottom = y / vertical, (y + h) / vertical
+    left, right = x / horizontal, (x + w) / horizontal
+    covered = (
+        _integral_at(integral, bottom, right)
+        - _integral_at(integral, top, right)
+        - _integral_at(integral, bottom, left)
+        + _integral_at(integral, top, left)
+    )
+    fractions: NDArray[np.float64] = np.clip(covered * (vertical * horizontal) / (w * h), 0.0, 1.0)
+    return fractions
+
+
+def _integral_at(
+    integral: NDArray[np.integer[Any]], y: NDArray[np.float64], x: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The integral image at fractional corners, in mask pixels; corners outside are moved to the edge."""
+    height, width = integral.shape[0] - 1, integral.shape[1] - 1
+    y, x = np.clip(y, 0, height), np.clip(x, 0, width)
+    top, left = np.minimum(y.astype(np.int64), height - 1), np.minimum(x.astype(np.int64), width - 1)
+    down, across = y - top, x - left
+    upper = integral[top, left] * (1 - across) + integral[top, left + 1] * across
+    lower = integral[top + 1, left] * (1 - across) + integral[top + 1, left + 1] * across
+    result: NDArray[np.float64] = upper * (1 - down) + lower * down
+    return result
