@@ -86,35 +86,16 @@ def segmentation_model(
         ConfigError: an unknown architecture, encoder, weights or option, or values that do not fit together.
         MissingFile: the weights of the encoder cannot be downloaded.
     """
-    factory = _ARCHITECTURES.get(architecture.lower())
-    if factory is None:
-        names = [known.__name__ for known in _ARCHITECTURES.values()]
-        raise ConfigError(
-            f"unknown segmentation architecture '{architecture}'", next_step=nearest(architecture, names)
-        )
-    given: dict[str, Any] = {"encoder_name": encoder, "encoder_depth": depth, "encoder_weights": weights}
-    if decoder_channels is None and "decoder_channels" in _list_parameters(factory):
-        decoder_channels = _UNET_CHANNELS[-depth:]
-    if decoder_channels is not None:
-        given["decoder_channels"] = decoder_channels
-    if factory is smp.PSPNet:  # its own default fits depth 3 only
-        given["upsampling"] = 2**depth
-    given |= options or {}
-    _check_options(factory, given)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*`timm-` encoders are deprecated.*")
-            network = factory(in_channels=channels, classes=classes, **given)
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise ConfigError(
-            f"{architecture} with encoder '{encoder}' cannot be made: {_one_line(error)}",
-            next_step=nearest(encoder, smp.encoders.get_encoder_names()),
-        ) from error
-    except OSError as error:
-        raise MissingFile(
-            f"the weights '{weights}' of encoder '{encoder}' cannot be downloaded ({_one_line(error)})",
-            next_step="Connect to the network once, or train with weights: null",
-        ) from error
+    network = smp_network(
+        architecture,
+        channels,
+        classes,
+        encoder,
+        depth=depth,
+        decoder_channels=decoder_channels,
+        weights=weights,
+        options=options or {},
+    )
     return PaddedSegmentation(network, math.lcm(2**depth, int(network.encoder.output_stride)))
 
 
@@ -145,6 +126,50 @@ def unet(
         decoder_channels=decoder_channels,
         weights=weights,
     )
+
+
+def smp_network(
+    architecture: str,
+    channels: int,
+    classes: int,
+    encoder: str,
+    *,
+    depth: int = 5,
+    decoder_channels: int | Sequence[int] | None = None,
+    weights: str | None = None,
+    options: Mapping[str, Any],
+) -> Any:
+    """The network of the library itself; parameters and errors as in `segmentation_model`."""
+    factory = _ARCHITECTURES.get(architecture.lower())
+    if factory is None:
+        names = [known.__name__ for known in _ARCHITECTURES.values()]
+        raise ConfigError(
+            f"unknown segmentation architecture '{architecture}'", next_step=nearest(architecture, names)
+        )
+    given: dict[str, Any] = {"encoder_name": encoder, "encoder_depth": depth, "encoder_weights": weights}
+    if decoder_channels is None and "decoder_channels" in _list_parameters(factory):
+        decoder_channels = _UNET_CHANNELS[-depth:]
+    if decoder_channels is not None:
+        given["decoder_channels"] = decoder_channels
+    if factory is smp.PSPNet:  # its own default fits depth 3 only
+        given["upsampling"] = 2**depth
+    given |= options
+    _check_options(factory, given)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*`timm-` encoders are deprecated.*")
+            network = factory(in_channels=channels, classes=classes, **given)
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise ConfigError(
+            f"{architecture} with encoder '{encoder}' cannot be made: {_one_line(error)}",
+            next_step=nearest(encoder, smp.encoders.get_encoder_names()),
+        ) from error
+    except OSError as error:
+        raise MissingFile(
+            f"the weights '{weights}' of encoder '{encoder}' cannot be downloaded ({_one_line(error)})",
+            next_step="Connect to the network once, or train with weights: null",
+        ) from error
+    return network
 
 
 def _list_parameters(factory: Any) -> set[str]:

@@ -1,0 +1,292 @@
+"""Encoders: from tiles to feature vectors, with any timm network or the built-in `colour-texture`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stroma.core.clock import stage
+from stroma.core.device import resolve_device, resolve_precision
+from stroma.core.errors import InvalidData, StromaError, UsageError, nearest
+from stroma.core.extras import require
+from stroma.core.files import sha256
+from stroma.models.colour_texture import ColourTexture
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+PRETRAINED, RANDOM = "pretrained", "random"
+_WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
+_WITHOUT_WEIGHTS = (
+    "Connect to the network once, give a weight file with --weights FILE, use --weights random --seed 0 for random"
+    " features (they only test the path), or --encoder colour-texture"
+)
+
+
+class Encoder(Protocol):
+    """What turns tiles into feature vectors.
+
+    Attributes:
+        name: As given to `load_encoder`.
+        dim: Length of a feature vector, D.
+        identity: What the features depend on, as plain values: it goes into the provenance of every features file.
+    """
+
+    name: str
+    dim: int
+    identity: Mapping[str, Any]
+
+    def __call__(self, tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Encode RGB tiles, each (h, w, 3) uint8, into (len(tiles), D) float32; each tile by itself."""
+
+
+def load_encoder(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    seed: int = 0,
+    input_px: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Encoder:
+    """Load an encoder.
+
+    Args:
+        name: `colour-texture`, any timm network (`resnet18`, `vit_small_patch16_224.dino`,
+            `xcit_small_12_p16_224`), or `hf-hub:owner/name` for a timm network on the Hugging Face Hub.
+        weights: `pretrained` (the default: what timm or the Hub offers for `name`), `random`, or a weight file
+            (`.safetensors`, or `.pth`/`.pt`, read without running anything in it).
+        seed: Seed of random weights; without effect otherwise.
+        input_px: Side to which tiles are resized on the device. By default tiles keep their size, except for networks
+            that need a fixed one.
+        device: As in `resolve_device`.
+        precision: As in `resolve_precision`; `auto` computes in bfloat16 on GPUs made for it.
+
+    Raises:
+        UsageError: an unknown encoder, or a size it cannot take.
+        MissingExtra: torch or timm is not installed.
+        MissingFile: the weights cannot be fetched, or there is no such file.
+        InvalidData: the weights do not fit the network.
+    """
+    if name == ColourTexture.name:
+        if weights is not None:
+            raise UsageError("the encoder 'colour-texture' has no weights", next_step="Leave out --weights")
+        return ColourTexture(input_px)
+    require("timm", extra="learn", feature=f"the encoder '{name}'")
+    device = resolve_device(device)
+    precision = resolve_precision(precision, device, exact=False)
+    network, identity = _build(name, str(weights or PRETRAINED), seed)
+    return TimmEncoder(name, network, identity, input_px=input_px, device=device, precision=precision)
+
+
+class TimmEncoder:
+    """A timm network without its classifier, in eval mode.
+
+    Args:
+        name: Its name.
+        network: Takes (B, 3, H, W) and returns (B, D); its `pretrained_cfg` tells mean, standard deviation, input size
+            and interpolation.
+        identity: Name and weights; `input_px`, `precision`, `mean` and `std` are added.
+        input_px: As in `load_encoder`.
+        device: From `resolve_device`.
+        precision: `float32` or `bfloat16`.
+
+    Raises:
+        UsageError: the network cannot take tiles of `input_px`, or does not return one vector a tile.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        identity: Mapping[str, Any],
+        *,
+        input_px: int | None = None,
+        device: str = "cpu",
+        precision: str = "float32",
+    ) -> None:
+        import torch
+        from timm.data import resolve_model_data_config
+
+        data = resolve_model_data_config(network)
+        native = int(data["input_size"][-1])
+        fixed = bool(_config(network).get("fixed_input_size"))
+        self.name = name
+        self.side = input_px or (native if fixed else None)
+        if fixed and self.side != native and hasattr(network, "set_input_size"):
+            network.set_input_size(img_size=(self.side, self.side))
+        self._device, self._precision = device, precision
+        self._mode = "bilinear" if data["interpolation"] == "bilinear" else "bicubic"
+        self._network = network.eval().to(device=device, memory_format=torch.channels_last)
+        self._mean, self._std = (
+            torch.tensor(data[key], dtype=torch.float32, device=device).view(1, -1, 1, 1) for key in ("mean", "std")
+        )
+        statistics = {key: [float(value) for value in data[key]] for key in ("mean", "std")}
+        self.identity = {**identity, **statistics, "input_px": self.side, "precision": precision}
+        self.dim = self._probe(self.side or native)
+
+    def __call__(self, tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Encode RGB tiles, each (h, w, 3) uint8, into (len(tiles), D) float32.
+
+        Tiles of different sizes go through the network in groups of one size, so a network that takes any size sees
+        each as it is.
+
+        Raises:
+            StromaError: the device has too little memory for the batch.
+        """
+        import torch
+
+        result = np.empty((len(tiles), self.dim), dtype=np.float32)
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for position, tile in enumerate(tiles):
+            groups.setdefault(tile.shape, []).append(position)
+        for positions in groups.values():
+            batch = torch.from_numpy(np.stack([tiles[i] for i in positions]))
+            try:
+                with stage("forward"):
+                    result[positions] = self._forward(batch).cpu().numpy()
+            except torch.cuda.OutOfMemoryError as error:
+                raise StromaError(
+                    f"{self._device} has too little memory for {len(positions)} tiles at once",
+                    where=self.name,
+                    next_step="Use a smaller --batch-size",
+                ) from error
+        return result
+
+    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """(B, H, W, 3) uint8 on the CPU → (B, D) float32 on the device."""
+        import torch
+        from torch.nn import functional
+
+        kind = self._device.partition(":")[0]
+        with (
+            torch.inference_mode(),
+            torch.autocast(kind, dtype=torch.bfloat16, enabled=self._precision == "bfloat16"),
+        ):
+            image = batch.to(self._device).permute(0, 3, 1, 2).float() / 255  # the memory stays channels-last
+            if self.side and image.shape[-2:] != (self.side, self.side):
+                size = (self.side, self.side)
+                image = functional.interpolate(image, size, mode=self._mode, align_corners=False, antialias=True)
+                image = image.clamp(0, 1)  # bicubic interpolation overshoots at edges
+            features: torch.Tensor = self._network((image - self._mean) / self._std)
+            return features.float()
+
+    def _probe(self, side: int) -> int:
+        """Length of the feature vector, found by encoding a black tile of `side` pixels."""
+        import torch
+
+        try:
+            features = self._forward(torch.zeros((1, side, side, 3), dtype=torch.uint8))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            raise UsageError(
+                f"the encoder '{self.name}' cannot take tiles of {side} px ({_one_line(error)})",
+                next_step="Leave out --input-px, or give a multiple of the network's patch size",
+            ) from error
+        if features.ndim != 2:
+            raise UsageError(
+                f"the encoder '{self.name}' returns {tuple(features.shape)} instead of one vector a tile",
+                next_step="Choose an encoder that pools its tokens or its map",
+            )
+        return int(features.shape[1])
+
+
+def _build(name: str, weights: str, seed: int) -> tuple[nn.Module, dict[str, Any]]:
+    """The network with its weights on the CPU, and what identifies them."""
+    import torch
+
+    from stroma.models.state_dict import load_weights, read_state_dict
+
+    architecture, arguments, source = _describe(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = _create(architecture, arguments)
+    if weights == RANDOM:
+        return network, {"name": name, "weights": RANDOM, "seed": seed}
+    path = _fetch_weights(name, source or _config(network)) if weights == PRETRAINED else Path(weights)
+    classifier = _config(network).get("classifier") or ()
+    layers = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    load_weights(network, read_state_dict(path), classifier=layers, where=path)
+    kind = PRETRAINED if weights == PRETRAINED else "file"
+    return network, {"name": name, "weights": kind, "weights_sha256": sha256(path)}
+
+
+def _describe(name: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Architecture with tag, arguments for timm, and for a network of the Hub where its weights lie."""
+    from timm.models import is_model, list_models
+
+    from stroma.models import hub
+
+    scheme, colon, repository = name.partition(":")
+    if not colon:
+        architecture = name.partition(".")[0]
+        if not is_model(architecture):
+            hint = nearest(architecture, [ColourTexture.name, *list_models()])
+            hint = hint if hint.startswith("Did") else "Give colour-texture, a timm network or hf-hub:owner/name"
+            raise UsageError(f"there is no encoder '{name}'", next_step=hint)
+        return name, {}, {}
+    if scheme != "hf-hub":
+        raise UsageError(f"there is no encoder '{name}'", next_step=f"Did you mean 'hf-hub:{repository}'?")
+    what = f"the description of the encoder '{name}'"
+    path = hub.fetch(repository, ["config.json"], what=what, next_step="Connect to the network once")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        description = content.get("pretrained_cfg", content)
+        arguments = {"pretrained_cfg": _known_fields(description), **content.get("model_args", {})}
+        return content["architecture"], arguments, {**description, "hf_hub_id": repository}
+    except (ValueError, KeyError, AttributeError) as error:
+        raise InvalidData(f"describes no timm network ({error!r})", where=f"{repository} on the Hub") from error
+
+
+def _known_fields(description: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a description on the Hub that this version of timm knows."""
+    from dataclasses import fields
+
+    from timm.models import PretrainedCfg
+
+    known = {field.name for field in fields(PretrainedCfg)}
+    return {key: value for key, value in description.items() if key in known}
+
+
+def _create(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
+    import timm
+
+    try:
+        network: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=0, **arguments)
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        raise UsageError(f"the encoder '{architecture}' cannot be made ({_one_line(error)})") from error
+    return network
+
+
+def _config(network: nn.Module) -> dict[str, Any]:
+    config: Any = getattr(network, "pretrained_cfg", {})
+    return dict(config)
+
+
+def _fetch_weights(name: str, source: Mapping[str, Any]) -> Path:
+    from stroma.models import hub
+
+    repository = source.get("hf_hub_id")
+    if not repository:
+        raise UsageError(
+            f"timm offers no pretrained weights for '{name}' on the Hugging Face Hub",
+            next_step=f"Known: {_tags(name)}. Or give a file with --weights FILE",
+        )
+    names = [source["hf_hub_filename"]] if source.get("hf_hub_filename") else _WEIGHT_NAMES
+    what = f"the pretrained weights of '{name}'"
+    return hub.fetch(str(repository), names, what=what, next_step=_WITHOUT_WEIGHTS)
+
+
+def _tags(name: str) -> str:
+    from timm.models import list_pretrained
+
+    return ", ".join(list_pretrained(f"{name.partition('.')[0]}.*")) or "none"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
