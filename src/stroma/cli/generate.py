@@ -37,7 +37,8 @@ def verb_command(name: str, model: type[Options], function: Callable[[Options], 
         model: Its options.
         function: What it does.
     """
-    parameters = [_parameter(field, info) for field, info in model.model_fields.items() if not _is_section(info)]
+    shown = [(n, info) for n, info in model.model_fields.items() if n != "overrides" and not _is_section(info)]
+    parameters = [_parameter(field, info) for field, info in shown]
     parameters += [
         click.Option(["--set", "overrides"], multiple=True, metavar="KEY=VALUE", help="Set any option by its key"),
         click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON"),
@@ -45,7 +46,10 @@ def verb_command(name: str, model: type[Options], function: Callable[[Options], 
 
     def callback(overrides: tuple[str, ...], as_json: bool, **given: Any) -> int:
         values = {key: value for key, value in given.items() if value is not None and value != ()}
-        options = build(model, apply_overrides(values, overrides))
+        if "overrides" in model.model_fields:  # the verb reads a configuration file, which --set is about
+            options = build(model, {**values, "overrides": overrides})
+        else:
+            options = build(model, apply_overrides(values, overrides))
         return _run(name, function, options, as_json)
 
     text = (function.__doc__ or "").split("\n\nArgs:")[0]

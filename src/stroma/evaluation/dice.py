@@ -78,8 +78,8 @@ def aggregate(images: pl.DataFrame) -> pl.DataFrame:
 
     A subject's value is the mean over its images, the set's value the mean over its subjects, so a subject with
     many images weighs no more than another. The 95 % interval is Student's t over subject values, cut to 0 to 1.
-    The mean over classes (label null) is that of the class values at the same scope; its interval is over the
-    subjects' means over classes.
+    The mean over classes (label null) is that of the class values at the same scope; its interval has the width of
+    that of the subjects' means over classes.
 
     Args:
         images: Rows of scope `image`.
@@ -101,9 +101,19 @@ def aggregate(images: pl.DataFrame) -> pl.DataFrame:
     n_images = images.group_by("subject_id").agg(n_images=pl.col("image_id").n_unique())
     subject_means = subject_means.drop("n_images").join(n_images, on="subject_id")
     per_class = _over_subjects(subjects, ["label", *keys])
-    overall = _over_subjects(subject_means, keys).with_columns(label=pl.lit(None, pl.String))
-    mean_of_classes = per_class.group_by(*keys).agg(pl.col("value").mean())
-    overall = overall.drop("value").join(mean_of_classes, on=keys)
+    mean_of_classes = per_class.group_by(*keys).agg(pl.col("value").mean().alias("class_mean"))
+    shift = pl.col("class_mean") - pl.col("value")
+    overall = (
+        _over_subjects(subject_means, keys)
+        .join(mean_of_classes, on=keys)
+        .with_columns(
+            value=pl.col("class_mean"),
+            low=(pl.col("low") + shift).clip(0, 1),
+            high=(pl.col("high") + shift).clip(0, 1),
+            label=pl.lit(None, pl.String),
+        )
+        .drop("class_mean")
+    )
     parts = [images, subjects, subject_means, per_class, overall]
     table = pl.concat([_complete(part) for part in parts])
     order = {"image": 0, "subject": 1, "set": 2}

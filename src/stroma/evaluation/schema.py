@@ -21,10 +21,10 @@ SCORES_SCHEMA: dict[str, pl.DataType] = {
 }
 """Scores at three scopes: `image`, `subject` (mean over its images), `set` (mean over subjects).
 
-`label` is a class name, or null for the mean over classes. `convention` says what counts (`reference-present`:
-on annotated pixels, for classes that the reference of the image holds); `annotator` whose reference it is. `low` and `high` are the limits of the 95 %
-interval over subjects (scope `set` only, null for fewer than two subjects). `n_subjects` and `n_images` count
-what a value was computed from.
+`label` is a class name, or null for the mean over classes. `convention` says what counts
+(`reference-present`: on annotated pixels, for classes that the reference of the image holds); `annotator`
+whose reference it is. `low` and `high` are the limits of the 95 % interval over subjects (scope `set` only,
+null for fewer than two subjects). `n_subjects` and `n_images` count what a value was computed from.
 """
 
 CONFUSION_FORMAT = "confusion/1"

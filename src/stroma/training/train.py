@@ -1,0 +1,140 @@
+"""`stroma train`: from a configuration to a run folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from stroma.core.clock import stage
+from stroma.core.config import dump_yaml, load_config, to_plain
+from stroma.core.done import first_difference
+from stroma.core.errors import InvalidData, OutputConflict, UsageError, nearest
+from stroma.core.extras import require
+from stroma.core.files import read_json
+from stroma.core.provenance import Provenance
+from stroma.core.tables import write_table
+from stroma.core.verbs import Flag, Output, VerbOptions, VerbResult
+from stroma.runs.config import RunConfig
+from stroma.runs.run import Run
+from stroma.study.schema import SPLITS_FORMAT
+from stroma.study.study import Study, open_study
+
+
+class TrainOptions(VerbOptions):
+    """Options of `stroma train`; `--set` changes keys of the configuration."""
+
+    config: Annotated[Path, Flag(argument=True, setting=False)] = Field(description="A YAML configuration")
+    output: Output
+    fold: Annotated[tuple[str, ...], Flag(setting=False)] = Field(
+        (), description="Folds to train (default: all; repeatable)"
+    )
+    device: Annotated[str | None, Flag(setting=False)] = Field(None, description="auto, cpu, cuda or mps")
+    overrides: Annotated[tuple[str, ...], Flag(setting=False)] = ()
+
+
+def train_verb(options: TrainOptions) -> VerbResult:
+    """Train a network from a configuration into a run folder, fold by fold.
+
+    An interrupted training continues at the last finished epoch when the same command is run again; finished folds
+    are skipped. `--dry-run` prints the complete configuration.
+
+    Args:
+        options: The configuration and where to.
+    """
+    overrides = list(options.overrides)
+    if options.device:
+        overrides.append(f"execution.device={options.device}")
+    config = load_run_config(options.config, overrides)
+    if options.dry_run:
+        open_study(config.data.study)
+        return VerbResult(lines=dump_yaml(to_plain(config)).splitlines())
+    if options.fold:
+        section = config.train.model_copy(update={"folds": options.fold})
+        config = config.model_copy(update={"train": section})
+    skipped = len(Run(options.output).folds)
+    run = train(config, options.output, overwrite=options.overwrite)
+    lines = []
+    for fold in run.folds:
+        card = run.card(fold)
+        scores = run.metrics().filter((run.metrics()["fold"] == fold) & (run.metrics()["name"] == "validation_dice"))
+        best = f"best validation Dice {scores['value'].max():.3f}" if len(scores) else "no validation images"
+        lines.append(f"fold {fold}: {best}, {len(card.labels)} classes, {card.channels} channels")
+    return VerbResult(
+        output=run.folder,
+        lines=lines,
+        done=len(run.folds) - skipped,
+        skipped=skipped,
+        next=(f"stroma predict '{run.folder}' --images test",),
+    )
+
+
+def load_run_config(path: Path, overrides: list[str] | tuple[str, ...] = ()) -> RunConfig:
+    """Read a run configuration; a relative `data.study` is taken relative to the file.
+
+    Raises:
+        MissingFile, ConfigError: as `load_config`.
+    """
+    config = load_config(Path(path), RunConfig, overrides)
+    from_command_line = any(text.startswith("data.study=") for text in overrides)
+    base = Path() if from_command_line else Path(path).parent
+    data = config.data.model_copy(update={"study": base / config.data.study})
+    return config.model_copy(update={"data": data})
+
+
+def train(config: RunConfig | Path | str, output: Path | str, *, overwrite: bool = False) -> Run:
+    """Train all folds of a configuration.
+
+    Args:
+        config: A configuration, or the path of one.
+        output: The run folder. If a training with the same settings was interrupted there, it continues.
+        overwrite: Remove a run with other settings instead of refusing.
+
+    Returns:
+        The run, complete.
+
+    Raises:
+        OutputConflict: `output` holds a run with other settings, or something that is no run.
+        UsageError: an unknown fold.
+        InvalidData: images, masks or splits that cannot be trained on.
+    """
+    require("torch", extra="learn", feature="training")
+    require("lightning", extra="learn", feature="training")
+    from stroma.training.fold import train_fold
+
+    config = config if isinstance(config, RunConfig) else load_run_config(Path(config))
+    study = open_study(config.data.study)
+    run = _prepare_folder(config, study, Path(output), overwrite)
+    folds = run.splits["fold"].unique().sort().to_list()
+    for fold in config.train.folds:
+        if fold not in folds:
+            raise UsageError(f"there is no fold '{fold}'", where=study.path, next_step=nearest(fold, folds))
+    for fold in config.train.folds or folds:
+        if fold not in run.folds:
+            train_fold(run, fold, config)
+    return run
+
+
+def _prepare_folder(config: RunConfig, study: Study, folder: Path, overwrite: bool) -> Run:
+    record = folder / "run.json"
+    if record.is_file():
+        difference = first_difference(read_json(record).get("settings", {}), config.settings())
+        if not difference:
+            return Run.open(folder)
+        if not overwrite:
+            raise OutputConflict(
+                f"holds a run with other settings: {difference}",
+                where=folder,
+                next_step="Use --overwrite to replace it, or another --output",
+            )
+        shutil.rmtree(folder)
+    elif folder.is_dir() and any(entry.name != "log" for entry in folder.iterdir()):
+        raise OutputConflict("is not empty and not a run", where=folder, next_step="Give another --output")
+    with stage("write"):
+        splits = study.splits()
+        if not len(splits.table):
+            raise InvalidData("defines no splits", where=study.path, next_step="Add a 'splits' section to study.yaml")
+        write_table(splits.table, folder / "splits.parquet", Provenance(SPLITS_FORMAT, {"study": study.name}))
+        return Run.create(folder, config, study)

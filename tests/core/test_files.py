@@ -1,0 +1,56 @@
+import pytest
+
+from stroma.core.errors import InvalidData, MissingFile
+from stroma.core.files import (
+    atomic_path,
+    canonical_json,
+    href,
+    id_to_name,
+    name_to_id,
+    read_json,
+    write_json,
+    write_text,
+)
+
+STRANGE = ["a b", "Größe", "P086#2021_04_15@x,y+z", "a/b/c", "..", ".hidden", "con", "NUL.txt", "tail.", "100%", "~"]
+
+
+@pytest.mark.parametrize("identifier", STRANGE)
+def test_any_id_becomes_one_file_name_and_back(identifier, tmp_path):
+    name = id_to_name(identifier)
+    assert name_to_id(name) == identifier
+    write_text(tmp_path / name, identifier)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    assert name.partition(".")[0].lower() not in {"con", "nul"}
+
+
+def test_long_ids_are_cut_and_stay_different():
+    names = {id_to_name("ä" * 200 + end) for end in "ab"}
+    assert len(names) == 2
+    assert max(map(len, names)) <= 180
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
+    target = write_text(tmp_path / "result.txt", "old")
+    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_links_are_relative_and_percent_encoded(tmp_path):
+    assert href(tmp_path / "a b" / "P1#2,ü.png", tmp_path / "report") == "../a%20b/P1%232%2C%C3%BC.png"
+
+
+def test_canonical_json_does_not_depend_on_key_order():
+    assert canonical_json({"b": 1, "a": [1.5, None]}) == canonical_json({"a": [1.5, None], "b": 1})
+
+
+def test_read_json_says_what_is_wrong(tmp_path):
+    with pytest.raises(MissingFile):
+        read_json(tmp_path / "none.json")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(InvalidData, match="not valid JSON"):
+        read_json(tmp_path / "bad.json")
+    assert read_json(write_json(tmp_path / "ä.json", {"x": "ü"})) == {"x": "ü"}

@@ -1,0 +1,71 @@
+import os
+
+import pytest
+
+from stroma.core.clock import StageClock, running_clock, stage
+from stroma.core.errors import InvalidData
+from stroma.core.items import Done, Failed, map_items
+
+
+def work(item):
+    if item == "die":
+        os._exit(9)
+    with stage("read"), stage("decode"):
+        if item == "bad":
+            raise InvalidData("is broken", where="bad.png", next_step="Repair it")
+        if item == "bug":
+            raise ZeroDivisionError("oops")
+    return item.upper()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_order_and_a_failure_stops_no_other(workers):
+    outcomes = list(map_items(work, ["a", "bad", "b", "bug", "c"], workers=workers))
+    assert [o.item for o in outcomes] == ["a", "bad", "b", "bug", "c"]
+    assert [o.result for o in outcomes if isinstance(o, Done)] == ["A", "B", "C"]
+    bad, bug = (o for o in outcomes if isinstance(o, Failed))
+    assert (bad.stage, bad.error, bad.message) == ("decode", "InvalidData", "bad.png: is broken. Repair it.")
+    assert (bug.error, bug.message) == ("ZeroDivisionError", "ZeroDivisionError: oops")
+
+
+def test_a_dying_worker_fails_its_own_item_only():
+    outcomes = list(map_items(work, ["a", "die", "b", "c"], workers=2))
+    assert [o.result for o in outcomes if isinstance(o, Done)] == ["A", "B", "C"]
+    assert [(o.item, o.error) for o in outcomes if isinstance(o, Failed)] == [("die", "WorkerDied")]
+
+
+def test_items_are_consumed_lazily():
+    seen = []
+
+    def source():
+        for name in "abcdef":
+            seen.append(name)
+            yield name
+
+    iterator = map_items(work, source())
+    next(iterator)
+    assert seen == ["a"]
+
+
+def test_ctrl_c_is_not_swallowed():
+    def interrupted(item):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(map_items(interrupted, ["a"]))
+
+
+def test_inner_stages_do_not_count_twice():
+    with running_clock(StageClock()) as clock, stage("read"), stage("decode"):
+        pass
+    assert set(clock.seconds) == {"read", "decode"}
+    assert list(clock.to_dict()) == ["read", "decode"]
+    clock.add({"read": {"seconds": 2.0, "calls": 3}})
+    assert clock.calls["read"] == 4
+    assert clock.seconds["read"] >= 2.0
+
+
+def test_a_stage_outside_a_verb_is_harmless():
+    with stage("read"):
+        reached = True
+    assert reached
