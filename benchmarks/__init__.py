@@ -1,0 +1,1 @@
+"""Side-by-side measurements against the packages that people use today."""

@@ -8,6 +8,7 @@ import time
 import types
 import typing
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,8 +65,10 @@ def verb_command(name: str, model: type[Options], function: Callable[[Options], 
 
 def _run(name: str, function: Callable[[Options], VerbResult], options: Options, as_json: bool) -> int:
     start = time.perf_counter()
-    with running_clock():
+    with running_clock() as clock:
         result = function(options)
+    clock.add(result.clock.to_dict())
+    result = replace(result, clock=clock)
     seconds = time.perf_counter() - start
     if result.output is not None and not options.dry_run:
         folder = result.output if result.output.is_dir() else result.output.parent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,7 +25,8 @@ from stroma.inference.predict import read_labels
 from stroma.inference.schema import PREDICTIONS_FORMAT
 from stroma.runs.run import Run
 from stroma.spectra.medians import MEDIANS_FORMAT, median_rows
-from stroma.study.study import Study
+from stroma.study.labels import IGNORE
+from stroma.study.study import Study, open_study
 
 NOT_PREDICTED = "not predicted"
 
@@ -126,6 +128,11 @@ class _Scored:
     medians: pl.DataFrame | None
 
 
+@lru_cache(maxsize=2)
+def _open(path: Path) -> Study:
+    return open_study(path)
+
+
 @dataclass(frozen=True)
 class _Worker:
     """Scores one image."""
@@ -134,16 +141,17 @@ class _Worker:
     annotator: str
 
     def __call__(self, item: _Item) -> _Scored:
-        study = Study.open(self.study)
+        study = _open(self.study)
         with stage("read"):
             predicted = read_labels(item.path)
-            reference = study.mask(item.image_id, annotator=self.annotator or None)
-        if (reference == 255).all():
+            annotated = study.annotated_mask(item.image_id, self.annotator or None)
+        reference = annotated.labels
+        if (reference == IGNORE).all():
             raise InvalidData(f"the image '{item.image_id}' has no annotated pixel to score", where=item.path)
         names = study.labels.names
         with stage("transform"):
             counts = confusion_matrix(reference, predicted, len(names))
-        scores = score_rows(item.image_id, item.subject_id, self.annotator, names, dice_of(counts))
+        scores = score_rows(item.image_id, item.subject_id, annotated.annotator, names, dice_of(counts))
         medians = None
         with study.open(item.image_id) as image:
             if image.wavelengths_nm is not None:
@@ -154,7 +162,7 @@ class _Worker:
                     names,
                     image_id=item.image_id,
                     subject_id=item.subject_id,
-                    annotator=self.annotator,
+                    annotator=annotated.annotator,
                 )
         return _Scored(scores, _confusion_rows(item, names, counts), medians)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from stroma.core.clock import stage
 from stroma.core.errors import InvalidData
@@ -58,7 +58,6 @@ class TrainingPatches(Dataset[dict[str, torch.Tensor]]):
         self.study, self.image_ids, self.annotator, self.modality = study, list(image_ids), annotator, modality
         self.preparation, self.size_px, self.balance, self.seed = preparation, size_px, balance, seed
         self.samples = samples if size_px is not None else len(self.image_ids)
-        self.epoch = 0
         self._masks: OrderedDict[str, NDArray[np.uint8]] = OrderedDict()
         self._images: OrderedDict[str, Image] = OrderedDict()
 
@@ -68,10 +67,11 @@ class TrainingPatches(Dataset[dict[str, torch.Tensor]]):
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_masks": OrderedDict(), "_images": OrderedDict()}
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """Return `image` (C, h, w) float32, `labels` (h, w) int64 and `valid` (h, w) bool."""
-        image_id = self._order(index)
-        rng = np.random.default_rng([self.seed, 2, self.epoch, index])
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
+        """Return sample (epoch, i): `image` (C, h, w) float32, `labels` (h, w) int64 and `valid` (h, w) bool."""
+        epoch, index = key
+        image_id = self._order(epoch, index)
+        rng = np.random.default_rng([self.seed, 2, epoch, index])
         image, mask = self._image(image_id), self._mask(image_id)
         x, y, w, h = self._box(mask, rng)
         pixels = self.preparation.apply(image.read(x, y, w, h))
@@ -86,10 +86,10 @@ class TrainingPatches(Dataset[dict[str, torch.Tensor]]):
             "valid": torch.from_numpy(labels != IGNORE),
         }
 
-    def _order(self, index: int) -> str:
+    def _order(self, epoch: int, index: int) -> str:
         """Every image equally often: pass after pass through a new permutation."""
         passed, position = divmod(index, len(self.image_ids))
-        permutation = np.random.default_rng([self.seed, 1, self.epoch, passed]).permutation(len(self.image_ids))
+        permutation = np.random.default_rng([self.seed, 1, epoch, passed]).permutation(len(self.image_ids))
         return self.image_ids[permutation[position]]
 
     def _box(self, mask: NDArray[np.uint8], rng: np.random.Generator) -> tuple[int, int, int, int]:
@@ -120,3 +120,36 @@ class TrainingPatches(Dataset[dict[str, torch.Tensor]]):
             if len(self._images) > _MASKS_HELD:
                 self._images.popitem(last=False)[1].close()
         return self._images[image_id]
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Keys (epoch, i) of an epoch in order; Lightning calls `set_epoch`, also after a resume."""
+
+    def __init__(self, samples: int) -> None:
+        self.samples, self.epoch = samples, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.epoch, index) for index in range(self.samples))
+
+
+def collate(samples: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Stack samples; smaller ones are padded at the right and the bottom with pixels that are not annotated."""
+    height = max(sample["labels"].shape[0] for sample in samples)
+    width = max(sample["labels"].shape[1] for sample in samples)
+    padding = {"image": 0.0, "labels": IGNORE, "valid": False}
+    return {
+        name: torch.stack([_padded(sample[name], height, width, value) for sample in samples])
+        for name, value in padding.items()
+    }
+
+
+def _padded(tensor: torch.Tensor, height: int, width: int, value: float) -> torch.Tensor:
+    bottom, right = height - tensor.shape[-2], width - tensor.shape[-1]
+    return torch.nn.functional.pad(tensor, (0, right, 0, bottom), value=value) if bottom or right else tensor
