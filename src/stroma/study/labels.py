@@ -5,14 +5,16 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from stroma.core.config import Section
+from stroma.core.config import Section, dump_yaml, load_config, to_plain
 from stroma.core.errors import InvalidData, UsageError, nearest
+from stroma.core.files import write_text
 
 IGNORE = 255
 """Index of pixels that are not annotated in every label array of Stroma (uint8)."""
@@ -26,7 +28,9 @@ class LabelMapping(Section):
         colours: Name → `#rrggbb`; missing ones are filled in, the same for the same names.
         sources: Index in the mask files → class name, for masks whose values are not 0 to n - 1. Values that
             are neither here nor in `ignore` are an error, never a guess.
-        ignore: Values in the mask files that mean "not annotated".
+        aliases: Name in the annotation files → class name, for annotations that carry names (one file a label,
+            class folders). Several names may stand for one class.
+        ignore: Values and names in the annotation files that mean "not annotated".
         exclusive: Whether a pixel has one label; otherwise classes are judged by `thresholds`.
         thresholds: Name → probability from which a non-exclusive class is present (default 0.5).
     """
@@ -34,7 +38,8 @@ class LabelMapping(Section):
     names: tuple[str, ...] = Field(min_length=1, max_length=255)
     colours: Mapping[str, str] = Field(default_factory=dict)
     sources: Mapping[int, str] = Field(default_factory=dict)
-    ignore: tuple[int, ...] = (IGNORE,)
+    aliases: Mapping[str, str] = Field(default_factory=dict)
+    ignore: tuple[int | str, ...] = (IGNORE,)
     exclusive: bool = True
     thresholds: Mapping[str, float] = Field(default_factory=dict)
 
@@ -46,11 +51,14 @@ class LabelMapping(Section):
             unknown = [name for name in table if name not in self.names]
             if unknown:
                 raise ValueError(f"{what} names the unknown label '{unknown[0]}'. {nearest(unknown[0], self.names)}")
-        for value, name in self.sources.items():
-            if name not in self.names:
-                raise ValueError(f"sources maps {value} to the unknown label '{name}'. {nearest(name, self.names)}")
-            if value in self.ignore:
-                raise ValueError(f"sources maps {value}, which is also in ignore")
+        for what, mapping in (("sources", self.sources), ("aliases", self.aliases)):
+            for value, name in mapping.items():
+                if name not in self.names:
+                    raise ValueError(
+                        f"{what} maps {value} to the unknown label '{name}'. {nearest(name, self.names)}"
+                    )
+                if value in self.ignore:
+                    raise ValueError(f"{what} maps {value}, which is also in ignore")
         return self
 
     def __len__(self) -> int:
@@ -66,6 +74,27 @@ class LabelMapping(Section):
         if name not in self.names:
             raise UsageError(f"there is no label '{name}'", next_step=nearest(name, self.names))
         return self.names.index(name)
+
+    def from_name(self, name: str, *, where: Any = None) -> int:
+        """Index of the class that a name in the annotation files stands for, `IGNORE` if not annotated.
+
+        Args:
+            name: A class, one of `aliases`, or one of `ignore`.
+            where: The file, for the message.
+
+        Raises:
+            InvalidData: a name that the mapping does not know.
+        """
+        if name in self.ignore:
+            return IGNORE
+        if name in self.names or name in self.aliases:
+            return self.names.index(self.aliases.get(name, name))
+        raise InvalidData(
+            f"is labelled '{name}', which is outside the label mapping",
+            where=where,
+            next_step="Add it to labels.names, labels.aliases or labels.ignore in study.yaml. "
+            + nearest(name, [*self.names, *self.aliases]),
+        )
 
     @cached_property
     def palette(self) -> NDArray[np.uint8]:
@@ -105,6 +134,30 @@ class LabelMapping(Section):
             if int(value) in known:
                 result[mask == value] = self.names.index(known[int(value)])
         return result
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values for a YAML file, without empty tables."""
+        values = to_plain(self)
+        for key in ("colours", "sources", "aliases", "thresholds"):
+            if not values[key]:
+                del values[key]
+        if self.sources:
+            values["sources"] = dict(self.sources)
+        return values
+
+    def save(self, path: Path) -> Path:
+        """Write the mapping as `labels.yaml` and return the path."""
+        return write_text(path, dump_yaml(self.plain()))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            MissingFile: there is no such file.
+            ConfigError: it holds no label mapping.
+        """
+        return load_config(path, cls)
 
     @classmethod
     def of(cls, names: Iterable[str], **more: Any) -> Self:

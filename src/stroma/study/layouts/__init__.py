@@ -1,0 +1,1 @@
+"""Layouts: how the files of a study lie on disk; one file each."""

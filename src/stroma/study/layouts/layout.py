@@ -1,0 +1,137 @@
+"""What every layout gives: recognition of a folder, its tables, and a proposal for `study.yaml`."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import polars as pl
+
+from stroma.core.errors import InvalidData
+from stroma.study.labels import LabelMapping
+from stroma.study.listing import Listing, Problem
+from stroma.study.schema import ANNOTATIONS_SCHEMA, CATALOG_SCHEMA
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """A layout that a folder can be read as.
+
+    Attributes:
+        name: Of the layout.
+        reason: What was found, for the user.
+        parameters: Of the layout, as they go into `study.yaml`.
+    """
+
+    name: str
+    reason: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a layout found.
+
+    Attributes:
+        catalog: `CATALOG_SCHEMA` and metadata; `subject_id` is null where the layout does not say.
+        annotations: `ANNOTATIONS_SCHEMA`.
+        problems: What was left out, and why.
+    """
+
+    catalog: pl.DataFrame
+    annotations: pl.DataFrame
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What `stroma init` writes into `study.yaml` unless the user says otherwise.
+
+    Attributes:
+        labels: The classes, or None where the layout has none.
+        outside: Label of pixels outside every binary mask; None means not annotated.
+        split_column: Catalog column with the layout's own train, validation and test parts.
+        counts: Label → number of images that show it.
+        notes: What was found and assumed, one sentence each.
+    """
+
+    labels: LabelMapping | None = None
+    outside: str | None = None
+    split_column: str | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+class Layout(Protocol):
+    """A layout with its parameters."""
+
+    def listing(self, root: Path) -> Listing:
+        """List what `scan` looks at."""
+
+    def scan(self, listing: Listing) -> Scan:
+        """Make the tables of a study from file names, and from small text files where they hold metadata."""
+
+    def propose(self, listing: Listing, scan: Scan) -> Proposal:
+        """Find labels and the layout's own split; may read a sample of the annotations."""
+
+
+def catalog_table(rows: Iterable[Mapping[str, Any]], *, where: Path) -> pl.DataFrame:
+    """Make a catalog from rows with `image_id`, `path`, perhaps `subject_id`, and metadata.
+
+    A metadata column whose values are of several types becomes text; a column of empty values is dropped.
+
+    Raises:
+        InvalidData: two rows have the same id; both paths are named.
+    """
+    rows = sorted(rows, key=lambda row: (row["image_id"], row["path"]))
+    for first, second in zip(rows, rows[1:], strict=False):
+        if first["image_id"] == second["image_id"]:
+            raise InvalidData(
+                f"two images have the id '{first['image_id']}': '{first['path']}' and '{second['path']}'",
+                where=where,
+                next_step="Rename or remove one of them",
+            )
+    columns = {name: pl.Series(name, [row.get(name) for row in rows], kind) for name, kind in CATALOG_SCHEMA.items()}
+    for name in dict.fromkeys(key for row in rows for key in row):
+        if name not in columns:
+            column = metadata_column(name, [row.get(name) for row in rows])
+            if column is not None:
+                columns[name] = column
+    return pl.DataFrame(list(columns.values()))
+
+
+def metadata_column(name: str, values: Sequence[Any]) -> pl.Series | None:
+    """A column of the narrowest type that holds all values; None when there is no value at all."""
+    kinds = {type(value) for value in values if value is not None}
+    if not kinds:
+        return None
+    if kinds == {int, float}:
+        return pl.Series(name, [None if value is None else float(value) for value in values], pl.Float64)
+    if len(kinds) == 1:
+        return pl.Series(name, values)
+    return pl.Series(name, [None if value is None else str(value) for value in values], pl.String)
+
+
+def annotation_table(rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+    """Make an annotations table, sorted by image, layer, annotator and label."""
+    table = pl.DataFrame(list(rows), schema=ANNOTATIONS_SCHEMA)
+    return table.sort("image_id", "layer", "annotator", "label", "path", nulls_last=False)
+
+
+def identifier(path: str) -> str:
+    """An id made from a path: composed Unicode (NFC), so that files from macOS and tables agree."""
+    return unicodedata.normalize("NFC", path)
+
+
+def image_counts(annotations: pl.DataFrame, labels: Iterable[str]) -> dict[str, int]:
+    """Label → number of images with an annotation of that label, in the order of `labels`."""
+    counted = dict(
+        annotations.filter(pl.col("label").is_not_null())
+        .group_by("label")
+        .agg(pl.col("image_id").n_unique())
+        .iter_rows()
+    )
+    return {label: counted.get(label, 0) for label in [*labels, *sorted(set(counted) - set(labels))]}

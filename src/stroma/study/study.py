@@ -1,0 +1,372 @@
+"""`Study`: the images, annotations, labels and splits that a user's `study.yaml` describes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from stroma.core.config import load_config, to_plain
+from stroma.core.errors import ConfigError, InvalidData, MissingFile, UsageError, nearest
+from stroma.core.provenance import InputRecord, Provenance, check_format
+from stroma.core.tables import read_provenance, read_table, write_table
+from stroma.images.image import Image
+from stroma.images.open import open_image
+from stroma.study import registry
+from stroma.study.config import STUDY_FILE, STUDY_FORMAT, StudyConfig
+from stroma.study.labels import LabelMapping
+from stroma.study.layouts.layout import Layout
+from stroma.study.listing import Listing, Problem
+from stroma.study.masks import AnnotatedMask, read_labels
+from stroma.study.rgb import read_rgb
+from stroma.study.schema import ANNOTATIONS_FORMAT, CATALOG_FORMAT
+from stroma.study.splits import Splits
+from stroma.study.subjects import find_subjects, join_table, subjects_known
+
+
+def open_study(path: Path | str) -> Study:
+    """Open a study.
+
+    Args:
+        path: `study.yaml`, or the folder it lies in; both give the same study.
+
+    Raises:
+        MissingFile: there is none.
+        ConfigError: it has an unknown key or a wrong value.
+    """
+    path = Path(path)
+    file = path / STUDY_FILE if path.is_dir() else path
+    if not file.is_file():
+        raise MissingFile(
+            "there is no such study" if file == path else f"there is no {STUDY_FILE} in this folder",
+            where=path,
+            next_step=f"Describe a folder of images first: stroma init '{path}'",
+        )
+    config = load_config(file, StudyConfig)
+    check_format(config.format, STUDY_FORMAT, where=file)
+    return Study(config, file)
+
+
+class Study:
+    """The images, annotations, labels and splits of a study. Open one with `stroma.open_study`.
+
+    Its tables are derived from the files: they lie beside `study.yaml` (`catalog.parquet`,
+    `annotations.parquet`) and are made again when the names or sizes of the files have changed.
+
+    Args:
+        config: What `study.yaml` holds.
+        path: Where it lies.
+
+    Attributes:
+        config: What `study.yaml` holds.
+        path: `study.yaml`.
+        root: Folder with the images.
+    """
+
+    def __init__(self, config: StudyConfig, path: Path) -> None:
+        self.config = config
+        self.path = Path(path)
+        self.root = Path(os.path.normpath(self.path.parent / config.root))
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return self.config.name
+
+    @property
+    def labels(self) -> LabelMapping:
+        """The classes.
+
+        Raises:
+            ConfigError: the study has none.
+        """
+        if self.config.labels is None:
+            raise ConfigError(
+                "the study has no labels", where=self.path, next_step="Add 'labels: {names: […]}' to it"
+            )
+        return self.config.labels
+
+    @property
+    def catalog(self) -> pl.DataFrame:
+        """One row an image: `image_id, subject_id, path` (relative to `root`) and metadata, sorted by id."""
+        return self._tables[0]
+
+    @property
+    def annotations(self) -> pl.DataFrame:
+        """One row an annotation (`ANNOTATIONS_SCHEMA`)."""
+        return self._tables[1]
+
+    @property
+    def subject_known(self) -> bool:
+        """Whether it is known whose the images are; otherwise each image counts as its own subject."""
+        return subjects_known(self.catalog, self.config.subjects)
+
+    def describe_subjects(self) -> str:
+        """A sentence part for every output that counts subjects: `11 subjects`, or that they are unknown."""
+        count = self.catalog["subject_id"].n_unique()
+        if self.subject_known:
+            return f"{count:,} subjects" if count != 1 else "1 subject"
+        return f"unknown subjects: each of the {count:,} images counts as its own"
+
+    @cached_property
+    def _layout(self) -> Layout:
+        layout: Layout = self.config.layout.make(registry)
+        return layout
+
+    @cached_property
+    def _tables(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        listing = self._listing()
+        return self._stored(listing) or self._derive(listing)[0]
+
+    def refresh(self) -> tuple[Problem, ...]:
+        """Make the tables again from the files.
+
+        Returns:
+            What was left out, and why.
+        """
+        self.__dict__.pop("_rows", None)
+        self.__dict__["_tables"], problems = self._derive(self._listing())
+        return problems
+
+    def _listing(self) -> Listing:
+        if not self.root.is_dir():
+            raise MissingFile(
+                "the folder of the study does not exist", where=self.root, next_step=f"Correct 'root' in {self.path}"
+            )
+        return self._layout.listing(self.root)
+
+    def _derive(self, listing: Listing) -> tuple[tuple[pl.DataFrame, pl.DataFrame], tuple[Problem, ...]]:
+        scan = self._layout.scan(listing)
+        catalog, problems = scan.catalog, scan.problems
+        if not len(catalog):
+            raise InvalidData(f"holds no images of the layout '{self.config.layout.name}'", where=self.root)
+        if self.config.table is not None:
+            catalog, unmatched = join_table(catalog, self.path.parent / self.config.table)
+            problems = (*problems, *unmatched)
+        catalog = find_subjects(catalog, self.config.subjects, where=self.path)
+        with suppress(OSError):  # a read-only folder: the tables are made each time
+            write_table(catalog, self._table_path("catalog"), self._provenance(CATALOG_FORMAT, listing))
+            write_table(
+                scan.annotations, self._table_path("annotations"), self._provenance(ANNOTATIONS_FORMAT, listing)
+            )
+        return (catalog, scan.annotations), problems
+
+    def _stored(self, listing: Listing) -> tuple[pl.DataFrame, pl.DataFrame] | None:
+        """The tables beside `study.yaml`, if they were made from these files with these settings."""
+        tables = []
+        for name, kind in (("catalog", CATALOG_FORMAT), ("annotations", ANNOTATIONS_FORMAT)):
+            path = self._table_path(name)
+            try:
+                if not path.is_file() or read_provenance(path) != self._provenance(kind, listing):
+                    return None
+                tables.append(read_table(path))
+            except (InvalidData, OSError):  # damaged or of another kind: made again
+                return None
+        return tables[0], tables[1]
+
+    def _table_path(self, name: str) -> Path:
+        prefix = "" if self.path.name == STUDY_FILE else f"{self.path.stem}."
+        return self.path.with_name(f"{prefix}{name}.parquet")
+
+    def _provenance(self, kind: str, listing: Listing) -> Provenance:
+        settings = {"layout": to_plain(self.config.layout), "subjects": to_plain(self.config.subjects)}
+        inputs = [listing.record()]
+        if self.config.table is not None:
+            inputs.append(InputRecord.of("table", self.path.parent / self.config.table))
+        return Provenance(kind, settings, tuple(inputs))
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {image_id: row for row, image_id in enumerate(self.catalog["image_id"])}
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.catalog)
+
+    def __iter__(self) -> Iterator[str]:
+        """Ids of all images, sorted."""
+        return iter(self._rows)
+
+    def __contains__(self, image_id: object) -> bool:
+        """Whether the study has an image of this id."""
+        return image_id in self._rows
+
+    def row(self, image_id: str) -> dict[str, Any]:
+        """The catalog row of an image.
+
+        Raises:
+            UsageError: there is no such image.
+        """
+        if image_id not in self._rows:
+            raise UsageError(
+                f"there is no image '{image_id}' in the study",
+                where=self.path,
+                next_step=nearest(image_id, self._rows),
+            )
+        return self.catalog.row(self._rows[image_id], named=True)
+
+    def image_path(self, image_id: str) -> Path:
+        """The file of an image."""
+        return self.root / str(self.row(image_id)["path"])
+
+    def id_of(self, path: Path | str) -> str:
+        """Id of the image that lies at `path`, or alone in the folder `path`: the same as by its name.
+
+        Raises:
+            UsageError: no image of the study, or several of them.
+        """
+        given, root = (Path(os.path.normpath(Path.cwd() / folder)) for folder in (path, self.root))
+        relative = Path(os.path.relpath(given, root)).as_posix()
+        found = [
+            image_id
+            for image_id, file in self.catalog.select("image_id", "path").iter_rows()
+            if file == relative or file.startswith(f"{relative}/")
+        ]
+        if len(found) != 1:
+            raise UsageError(f"holds {len(found)} images of the study '{self.name}' where one is needed", where=path)
+        return str(found[0])
+
+    def open(self, image_id: str) -> Image:
+        """Open an image; nothing but its header is read."""
+        return open_image(self.image_path(image_id), **self.config.open)
+
+    def rgb(self, image_id: str) -> NDArray[np.uint8]:
+        """A picture of the image for display, (h, w, 3) uint8: see `stroma.study.rgb.read_rgb`."""
+        with self.open(image_id) as image:
+            return read_rgb(self.image_path(image_id), image)
+
+    @cached_property
+    def layer(self) -> str | None:
+        """The kind of annotation that masks are made of; None when there are no annotations.
+
+        Raises:
+            ConfigError: there are several, and `study.yaml` does not choose one.
+        """
+        layers = self.annotations["layer"].unique().sort().to_list()
+        if self.config.layer is not None:
+            if self.config.layer not in layers:
+                raise ConfigError(
+                    f"there are no annotations of the layer '{self.config.layer}'",
+                    where=self.path,
+                    next_step=nearest(self.config.layer, layers),
+                )
+            return self.config.layer
+        if len(layers) > 1:
+            raise ConfigError(
+                f"the annotations have the layers {', '.join(layers)}",
+                where=self.path,
+                next_step="Choose one with 'layer: …'",
+            )
+        return layers[0] if layers else None
+
+    @property
+    def annotators(self) -> tuple[str, ...]:
+        """Who annotated, in the order in which they are preferred; annotators are never merged."""
+        return self.config.annotators or tuple(self._of_layer["annotator"].unique().sort().to_list())
+
+    @property
+    def _of_layer(self) -> pl.DataFrame:
+        return self.annotations.filter(pl.col("layer") == self.layer)
+
+    def annotated(self, annotator: str | None = None) -> list[str]:
+        """Ids of the images that have a mask by `annotator` (default: by any of `annotators`), sorted."""
+        rows = self._of_layer.filter(
+            pl.col("kind").str.starts_with("mask"), pl.col("annotator").is_in(self._among(annotator))
+        )
+        return rows["image_id"].unique().sort().to_list()
+
+    def _among(self, annotator: str | None) -> tuple[str, ...]:
+        if annotator is None:
+            return self.annotators
+        known = self._of_layer["annotator"].unique().sort().to_list()
+        if annotator not in known:
+            raise UsageError(
+                f"there is no annotator '{annotator}'", where=self.path, next_step=nearest(annotator, known)
+            )
+        return (annotator,)
+
+    def annotated_mask(self, image_id: str, annotator: str | None = None) -> AnnotatedMask:
+        """Read what one annotator marked in an image.
+
+        Args:
+            image_id: The image.
+            annotator: Who; by default the first of `annotators` who annotated this image.
+
+        Returns:
+            The mask of class indices, who made it, and how many pixels count as not annotated because
+            several labels claim them.
+
+        Raises:
+            UsageError: there is no such image or annotator.
+            InvalidData: the image is not annotated, or the annotation contradicts the image or the labels.
+        """
+        row = self.row(image_id)
+        rows = self._of_layer.filter(pl.col("image_id") == image_id).to_dicts()
+        by_annotator = [[r for r in rows if r["annotator"] == name] for name in self._among(annotator)]
+        taken = next((group for group in by_annotator if group), None)
+        if taken is None:
+            raise InvalidData(
+                f"the image '{image_id}' has no annotation" + (f" by '{annotator}'" if annotator else ""),
+                where=self.path,
+                next_step="Study.annotated() lists the images that have one",
+            )
+        size = (row["height"], row["width"]) if row.get("height") and row.get("width") else None
+        return read_labels(
+            taken,
+            self.root,
+            self.labels,
+            size=size,
+            outside=self.config.outside,
+            forbid_overlap=self.config.overlap == "error",
+        )
+
+    def mask(self, image_id: str, annotator: str | None = None) -> NDArray[np.uint8]:
+        """Class indices of an image, (h, w) uint8, 255 (`IGNORE`) where not annotated; see `annotated_mask`."""
+        return self.annotated_mask(image_id, annotator).labels
+
+    def splits(self) -> Splits:
+        """Divide the images as `study.yaml` says.
+
+        Raises:
+            ConfigError: it does not say.
+            StromaError: as `Splits.by_subject`, `from_column`, `load` and `check` raise.
+        """
+        rule = self.config.splits
+        if rule is None:
+            raise ConfigError(
+                "the study does not say how to divide its images",
+                where=self.path,
+                next_step="Add 'splits: {folds: 5}' to it",
+            )
+        if rule.source == "file":
+            file = self.path.parent / str(rule.file)
+            splits = Splits.load(file)
+            splits.check(self.catalog, where=file)
+            return splits
+        if rule.source == "column":
+            return Splits.from_column(
+                self.catalog,
+                str(rule.column),
+                folds=rule.folds,
+                seed=rule.seed,
+                validation_fraction=rule.validation_fraction,
+            )
+        return Splits.by_subject(
+            self.catalog,
+            folds=rule.folds,
+            seed=rule.seed,
+            test_subjects=rule.test_subjects,
+            test_fraction=rule.test_fraction,
+            validation_fraction=rule.validation_fraction,
+            annotations=self.annotations,
+        )
+
+    def __repr__(self) -> str:
+        return f"Study('{self.name}', {len(self):,} images, {self.describe_subjects()})"
