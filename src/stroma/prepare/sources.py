@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from stroma.core.errors import InvalidData
 from stroma.core.provenance import Provenance
 from stroma.core.tables import read_table, require_columns, write_table
+from stroma.images.image import Image
+from stroma.images.open import open_image
 
 SOURCES_FORMAT = "sources/1"
 SOURCES_SCHEMA: dict[str, pl.DataType] = {
@@ -66,6 +69,25 @@ def read_sources(folder: Path) -> pl.DataFrame:
     base = Path(folder).resolve()
     absolute = [os.path.normpath(base / stored) for stored in table["path"].to_list()]
     return table.with_columns(pl.Series("path", absolute, dtype=pl.String()))
+
+
+def open_source(path: Path | str, settings: Mapping[str, Any]) -> Image:
+    """Open an image as the verb did that wrote the results.
+
+    Args:
+        path: The file, from `read_sources`.
+        settings: Settings in the provenance of those results: `open` are options of the reader, `source_mpp` is
+            the resolution in µm per pixel of files that do not state theirs.
+
+    Raises:
+        MissingFile: there is no such file.
+        UnreadableImage: it is damaged or of an unknown kind.
+    """
+    options = dict(settings.get("open") or {})
+    image = open_image(path, **options)
+    if image.mpp is None and settings.get("source_mpp") is not None:
+        return open_image(path, **{**options, "mpp": settings["source_mpp"]})
+    return image
 
 
 def _relative(path: Path, folder: Path) -> str:

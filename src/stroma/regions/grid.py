@@ -11,6 +11,8 @@ from stroma.core.errors import UsageError
 
 OutOfBounds = Literal["keep", "drop", "drop-last"]
 
+_MAX_BOXES = 20_000_000
+
 
 def tile_size(tile_px: int, target_mpp: float | None, image_mpp: float | None) -> tuple[int, float | None]:
     """Edge of a tile in level-0 pixels, and the resolution at which reading it gives exactly `tile_px` pixels.
@@ -86,7 +88,8 @@ def tile_grid(
         Array (n, 4) of int64: x, y, w, h.
 
     Raises:
-        UsageError: a size or step that is not positive, or a box larger than the image that may not reach beyond.
+        UsageError: a size or step that is not positive, a box larger than the image that may not reach beyond, or
+            more than 20 million boxes.
     """
     step = tile_px if step is None else step
     if min(width, height, tile_px, step) < 1:
@@ -97,6 +100,10 @@ def tile_grid(
             next_step="Use smaller tiles, or keep tiles that reach beyond the image",
         )
     x, y = (_starts(length, tile_px, step, out_of_bounds) for length in (width, height))
+    if len(x) * len(y) > _MAX_BOXES:
+        raise UsageError(
+            f"the grid would have {len(x) * len(y):,} tiles", next_step="Use larger tiles or less overlap"
+        )
     rows, columns = np.meshgrid(y, x, indexing="ij")
     size = np.full(rows.size, tile_px)
     return np.stack([columns.ravel(), rows.ravel(), size, size], axis=1).astype(np.int64)

@@ -1,0 +1,209 @@
+"""From what a user typed (files, folders, patterns, studies) to the images a verb works on, each with its id."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stroma.core.errors import InvalidData, MissingFile, UsageError
+from stroma.core.files import id_to_name
+from stroma.images import registry
+from stroma.images.open import READERS, missing
+from stroma.prepare.sources import sources_path
+from stroma.study.layouts.layout import identifier
+from stroma.study.listing import is_hidden, list_files
+from stroma.study.study import open_study
+
+_NOT_LOOKED_FOR = ("tivita",)
+"""Readers whose files are no RGB images; they are taken only when named."""
+_DICOM_HEADER = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image to work on.
+
+    Attributes:
+        image_id: Unique among the sources.
+        subject_id: Whose it is; its own id when nobody says.
+        path: Absolute path of the file.
+        options: Passed on to `open_image`, as the study says.
+    """
+
+    image_id: str
+    subject_id: str
+    path: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.image_id
+
+
+@dataclass(frozen=True)
+class Found:
+    """The images that were found.
+
+    Attributes:
+        sources: Sorted by image id.
+        subjects_known: Whether all of them come from studies that know their subjects.
+        notes: What was left out and why, a line each.
+    """
+
+    sources: tuple[Source, ...]
+    subjects_known: bool
+    notes: tuple[str, ...]
+
+
+def find_inputs(inputs: Sequence[Path], *, output: Path | None = None) -> Found:
+    """Find the slides and pictures that `inputs` name.
+
+    A file is taken as it is. In a folder (and what lies below it) and among the matches of a pattern, files
+    count by the suffixes of our readers; hidden files, results of Stroma and `output` are left out, and the
+    files of one DICOM slide in one folder count once. An image's id is its path below the deepest folder that
+    holds all inputs, without suffix. A `study.yaml` brings its own ids and subjects.
+
+    Args:
+        inputs: Files, folders, patterns (`*`, `?`, `[…]`, `**`), or `study.yaml` files.
+        output: The verb's own output folder.
+
+    Raises:
+        MissingFile: a path does not exist, a pattern matches nothing, a folder holds no image.
+        InvalidData: two images have the same id; both paths are named.
+        UsageError: the inputs lie on different drives.
+    """
+    files: dict[Path, None] = {}
+    roots: list[Path] = []
+    notes: list[str] = []
+    studies: list[Source] = []
+    subjects_known: list[bool] = []
+    for entry in inputs:
+        if entry.suffix.lower() in {".yaml", ".yml"} and entry.is_file():
+            found, known = _of_study(entry)
+            studies += found
+            subjects_known.append(known)
+            continue
+        root, matches = _expand(entry, output, notes)
+        roots.append(root)
+        files.update(dict.fromkeys(matches))
+    plain = _with_ids(files, roots)
+    sources = sorted([*studies, *plain], key=lambda source: source.image_id)
+    _check_unique(sources)
+    return Found(tuple(sources), bool(sources) and not plain and all(subjects_known), tuple(notes))
+
+
+def _of_study(path: Path) -> tuple[list[Source], bool]:
+    study = open_study(path)
+    rows = study.catalog.select("image_id", "subject_id").iter_rows()
+    sources = [
+        Source(image, subject, _absolute(study.image_path(image)), study.config.open) for image, subject in rows
+    ]
+    return sources, study.subject_known
+
+
+def _expand(entry: Path, output: Path | None, notes: list[str]) -> tuple[Path, list[Path]]:
+    """The folder that ids count from, and the files one input stands for."""
+    path = _absolute(entry)
+    if path.is_dir():
+        found = _in_folder(path, output, notes)
+        if not found:
+            raise MissingFile("holds no slide or picture", where=entry, next_step=_readable())
+        return path, found
+    if path.exists():
+        return path.parent, [path]
+    if not glob.has_magic(str(entry)):
+        raise missing(entry)
+    matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+    found = [file for match in matches if match.is_dir() for file in _in_folder(match, output, notes)]
+    found += _images_among([match for match in matches if match.is_file()])
+    if not found:
+        raise MissingFile(
+            f"matches {len(matches)} files, none of them a slide or picture" if matches else "matches no file",
+            where=entry,
+            next_step=_readable(),
+        )
+    first = next(i for i, part in enumerate(path.parts) if glob.has_magic(part))
+    return Path(*path.parts[:first]), found
+
+
+def _in_folder(folder: Path, output: Path | None, notes: list[str]) -> list[Path]:
+    if output is not None and _absolute(output) == folder:
+        raise UsageError("is both an input and the output", where=folder, next_step="Choose another --output")
+    listing = list_files(folder)
+    notes += [f"left out: {folder / problem.path} {problem.message}" for problem in listing.problems]
+    results = [Path(path).parent for path in listing.files if Path(path).name == sources_path(folder).name]
+    ours = {folder / result for result in results}
+    if output is not None and folder in _absolute(output).parents:
+        ours.add(_absolute(output))
+    candidates = [folder / path for path in listing.files if not is_hidden(path)]
+    return _images_among([path for path in candidates if ours.isdisjoint(path.parents)])
+
+
+def _images_among(paths: Iterable[Path]) -> list[Path]:
+    """Those whose suffix a reader knows, and of the files of a DICOM slide the first."""
+    suffixes = _suffixes()
+    kept: list[Path] = []
+    series: set[tuple[Path, bytes]] = set()
+    for path in paths:
+        if path.suffix.lower() not in suffixes:
+            continue
+        if path.suffix.lower() == ".dcm":
+            identity = (path.parent, _dicom_slide_series(path))
+            if not identity[1] or identity in series:
+                continue
+            series.add(identity)
+        kept.append(path)
+    return kept
+
+
+def _suffixes() -> set[str]:
+    names = [name for name in (*READERS, *registry.plugins) if name not in _NOT_LOOKED_FOR]
+    return {suffix.lower() for name in names for suffix in registry.get(name).suffixes}
+
+
+def _readable() -> str:
+    return f"Files with these suffixes are looked for: {' '.join(sorted(_suffixes()))}"
+
+
+def _dicom_slide_series(path: Path) -> bytes:
+    """Series UID of a DICOM file of slide microscopy, empty for any other; from the explicit-VR header."""
+    with path.open("rb") as handle:
+        header = handle.read(_DICOM_HEADER)
+    if b"\x08\x00\x60\x00CS\x02\x00SM" not in header:  # (0008,0060) Modality
+        return b""
+    start = header.find(b"\x20\x00\x0e\x00UI")  # (0020,000E) SeriesInstanceUID
+    if start < 0:
+        return b""
+    length = int.from_bytes(header[start + 6 : start + 8], "little")
+    return header[start + 8 : start + 8 + length]
+
+
+def _with_ids(files: Iterable[Path], roots: Sequence[Path]) -> list[Source]:
+    files = list(files)
+    if not files:
+        return []
+    try:
+        root = Path(os.path.commonpath(roots))
+    except ValueError as error:
+        raise UsageError("the inputs lie on different drives", next_step="Run the verb once for each") from error
+    ids = [identifier(path.relative_to(root).with_suffix("").as_posix()) for path in files]
+    return [Source(identifier, identifier, path) for identifier, path in zip(ids, files, strict=True)]
+
+
+def _check_unique(sources: Sequence[Source]) -> None:
+    """Two ids that differ only in case would share files on Windows and macOS, so they are refused too."""
+    seen: dict[str, Source] = {}
+    for source in sources:
+        other = seen.setdefault(id_to_name(source.image_id).casefold(), source)
+        if other is not source:
+            raise InvalidData(
+                f"two images have the id '{source.image_id}': {other.path} and {source.path}",
+                next_step="Rename one, or name the files you want with a quoted pattern such as 'slides/**/*.svs'",
+            )
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - removes '..' without following links
