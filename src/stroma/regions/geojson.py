@@ -1,0 +1,369 @@
+"""GeoJSON as QuPath reads and writes it (0.2 to 0.6): a FeatureCollection, a bare list, or single features.
+
+Coordinates are level-0 pixels with the origin at the outer corner of the top-left pixel, as everywhere in
+Stroma. QuPath moves that origin to the corner of the scanned area where a file declares one (`openslide.bounds-x`
+and `-y`): such files need that corner as `offset`, in both directions.
+"""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import shapely
+
+from stroma.core.clock import stage
+from stroma.core.errors import InvalidData, MissingFile
+from stroma.core.files import write_bytes
+from stroma.regions.annotation import Annotation
+
+GZIP_BYTES = 50_000_000
+"""Files above this size are compressed."""
+
+_COORDINATES = re.compile(r'("coordinates"\s*:\s*)(\[[\[\]\s0-9eE+.,-]*\])')
+_TYPES = ("Polygon", "MultiPolygon", "Point", "MultiPoint", "LineString", "MultiLineString")
+_GZIP_MAGIC = b"\x1f\x8b"
+_BATCH = 20_000
+
+
+def read_geojson(path: Path, *, offset: tuple[float, float] = (0.0, 0.0)) -> list[Annotation]:
+    """Read a GeoJSON file.
+
+    Args:
+        path: `.geojson` or `.json`, or one of them compressed with gzip.
+        offset: (x, y) of the file's origin in level-0 pixels: the scan bounds for files that QuPath wrote for
+            slides that have them.
+
+    Returns:
+        The objects in the order of the file.
+
+    Raises:
+        MissingFile: there is no such file.
+        InvalidData: no GeoJSON, or an object without a usable geometry; the message gives its index from 0.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFile("there is no such file", where=path)
+    with stage("read"):
+        content = path.read_bytes()
+    with stage("decode"):
+        try:
+            content = gzip.decompress(content) if content.startswith(_GZIP_MAGIC) else content
+            text = content.decode("utf-8-sig")
+            del content
+            return parse_geojson(text, offset=offset, where=path)
+        except (OSError, EOFError, UnicodeDecodeError) as error:
+            raise InvalidData(f"is not valid GeoJSON ({error})", where=path) from error
+
+
+def parse_geojson(
+    text: str, *, offset: tuple[float, float] = (0.0, 0.0), where: Path | str | None = None
+) -> list[Annotation]:
+    """Read GeoJSON text; see `read_geojson`.
+
+    The coordinates, most of such a text, go straight to the geometry library; only the rest passes through
+    Python's JSON, which is several times faster for half a million cells.
+    """
+    with _no_collection():
+        return _parse(text, offset, where)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Pause the garbage collector, which would walk through millions of young, living objects again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _parse(text: str, offset: tuple[float, float], where: Path | str | None) -> list[Annotation]:
+    coordinates: list[str] = []
+
+    def number(match: re.Match[str]) -> str:
+        coordinates.append(match[2])
+        return f"{match[1]}{len(coordinates) - 1}"
+
+    short = _COORDINATES.sub(number, text)
+    try:
+        content = json.loads(short)
+    except json.JSONDecodeError as error:
+        raise InvalidData(f"is not valid JSON ({_without_position(error)})", where=where) from error
+    features = _features(content, where)
+    outlines = _geometries([_of(feature, "geometry") for feature in features], coordinates, offset, where, "geometry")
+    nuclei = _geometries(
+        [_of(feature, "nucleusGeometry") for feature in features], coordinates, offset, where, "nucleus"
+    )
+    result = []
+    for index, feature in enumerate(features):
+        if outlines[index] is None:
+            raise InvalidData(f"object {index} has no geometry", where=where)
+        result.append(_annotation(feature, outlines[index], nuclei[index], index, where))
+    return result
+
+
+def _without_position(error: json.JSONDecodeError) -> str:
+    """The message without the position, which counts in a text the user has never seen."""
+    return error.msg
+
+
+def _features(content: Any, where: Path | str | None) -> list[dict[str, Any]]:
+    if isinstance(content, dict) and content.get("type") == "FeatureCollection":
+        content = content.get("features")
+    elif isinstance(content, dict) and content.get("type") == "Feature":
+        content = [content]
+    elif isinstance(content, dict) and content.get("type") in _TYPES:
+        content = [{"type": "Feature", "geometry": content}]
+    if not isinstance(content, list):
+        raise InvalidData(
+            "is JSON, but neither a FeatureCollection nor a list of features",
+            where=where,
+            next_step="Export from QuPath with File > Export objects as GeoJSON",
+        )
+    for index, feature in enumerate(content):
+        if not isinstance(feature, dict) or not isinstance(feature.get("geometry"), dict):
+            raise InvalidData(f"object {index} is no feature with a geometry", where=where)
+    return content
+
+
+def _of(feature: Mapping[str, Any], name: str) -> Any:
+    """`geometry` or `nucleusGeometry` of a feature; QuPath writes the latter beside the former."""
+    return feature.get(name) or (feature.get("properties") or {}).get(name)
+
+
+def _geometries(
+    entries: Sequence[Any],
+    coordinates: Sequence[str],
+    offset: tuple[float, float],
+    where: Path | str | None,
+    what: str,
+) -> Any:
+    shapes = np.full(len(entries), None, dtype=object)
+    for first in range(0, len(entries), _BATCH):
+        part = entries[first : first + _BATCH]
+        if any(entry is not None for entry in part):
+            texts = _geometry_sources(part, first, coordinates, where, what)
+            shapes[first : first + len(part)] = _parse_geometries(texts, first, where, what)
+    if offset != (0.0, 0.0):
+        shapes = shapely.transform(shapes, lambda points: points + offset)
+    return shapes
+
+
+def _geometry_sources(
+    entries: Sequence[Any], first: int, coordinates: Sequence[str], where: Path | str | None, what: str
+) -> Any:
+    """The texts of geometries with their coordinates put back, None where there is no geometry."""
+    texts = np.full(len(entries), None, dtype=object)
+    for index, entry in enumerate(entries):
+        if entry is None:
+            continue
+        kind = entry.get("type") if isinstance(entry, dict) else None
+        if kind not in _TYPES:
+            raise InvalidData(
+                f"object {first + index} has the {what} type {kind!r}, known are {', '.join(_TYPES)}", where=where
+            )
+        place = entry.get("coordinates")
+        if not isinstance(place, int) or not 0 <= place < len(coordinates):
+            raise InvalidData(f"object {first + index} has a {what} without usable coordinates", where=where)
+        texts[index] = f'{{"type":"{kind}","coordinates":{coordinates[place]}}}'
+    return texts
+
+
+def _parse_geometries(texts: Any, first: int, where: Path | str | None, what: str) -> Any:
+    shapes = shapely.from_geojson(texts, on_invalid="ignore")
+    given = np.array([text is not None for text in texts], dtype=bool)
+    bad = np.flatnonzero(given & (shapely.is_missing(shapes) | shapely.is_empty(shapes)))
+    if len(bad):
+        raise InvalidData(
+            f"object {first + bad[0]} has a {what} that cannot be read: {_explain(str(texts[bad[0]]))}", where=where
+        )
+    return shapes
+
+
+def _explain(text: str) -> str:
+    try:
+        shapely.from_geojson(text)
+    except shapely.GEOSException as error:
+        return str(error).split(":", 1)[-1].strip() or "broken coordinates"
+    return "it is empty"
+
+
+def _annotation(
+    feature: Mapping[str, Any], geometry: Any, nucleus: Any, index: int, where: Path | str | None
+) -> Annotation:
+    properties = feature.get("properties") or {}
+    if not isinstance(properties, dict):
+        raise InvalidData(f"object {index} has properties that are no mapping", where=where)
+    label, class_colour = _classification(properties.get("classification"), index, where)
+    identifier = feature.get("id")
+    old_kinds = {"PathAnnotationObject": "annotation", "PathDetectionObject": "detection", "PathCellObject": "cell"}
+    kind = (
+        properties.get("objectType") or properties.get("object_type") or old_kinds.get(str(identifier), "annotation")
+    )
+    plane = feature["geometry"].get("plane") or {}
+    name = properties.get("name")
+    return Annotation(
+        geometry,
+        label=label,
+        name=None if name is None else str(name),
+        colour=class_colour or _colour(properties.get("color"), index, where),
+        kind=str(kind),
+        measurements=_measurements(properties.get("measurements"), index, where),
+        metadata={str(key): str(value) for key, value in (properties.get("metadata") or {}).items()},
+        nucleus=nucleus,
+        identifier=None if identifier is None or identifier in old_kinds else str(identifier),
+        plane=(int(plane.get("z", 0)), int(plane.get("t", 0))),
+        locked=bool(properties.get("isLocked", False)),
+    )
+
+
+def _classification(
+    value: Any, index: int, where: Path | str | None
+) -> tuple[str | None, tuple[int, int, int] | None]:
+    if value is None:
+        return None, None
+    if isinstance(value, str):
+        return value, None
+    if not isinstance(value, dict):
+        raise InvalidData(f"object {index} has a classification that is no mapping", where=where)
+    names = value.get("names")
+    name = value.get("name") or (": ".join(map(str, names)) if names else None)
+    return name, _colour(value.get("color", value.get("colorRGB")), index, where)
+
+
+def _colour(value: Any, index: int, where: Path | str | None) -> tuple[int, int, int] | None:
+    if value is None:
+        return None
+    if isinstance(value, int):  # Java's packed ARGB, signed
+        return (value >> 16) & 255, (value >> 8) & 255, value & 255
+    if isinstance(value, list) and len(value) >= 3 and all(isinstance(v, int) and 0 <= v <= 255 for v in value):
+        return value[0], value[1], value[2]
+    raise InvalidData(f"object {index} has the colour {value!r}", where=where, next_step="Write [red, green, blue]")
+
+
+def _measurements(value: Any, index: int, where: Path | str | None) -> dict[str, float]:
+    """Both forms: `{name: value}` and `[{"name": …, "value": …}]`; a value that is missing is NaN."""
+    if not value:
+        return {}
+    try:
+        pairs = value.items() if isinstance(value, dict) else [(entry["name"], entry["value"]) for entry in value]
+        return {str(name): float("nan") if number is None else float(number) for name, number in pairs}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidData(f"object {index} has measurements that cannot be read ({error!r})", where=where) from error
+
+
+def write_geojson(
+    path: Path,
+    annotations: Iterable[Annotation],
+    *,
+    offset: tuple[float, float] = (0.0, 0.0),
+    decimals: int | None = 3,
+) -> Path:
+    """Write annotations as a FeatureCollection that QuPath imports.
+
+    Args:
+        path: The file; above `GZIP_BYTES` it is compressed and its name gets `.gz`.
+        annotations: What to write, in this order.
+        offset: (x, y) of the file's origin in level-0 pixels, see `read_geojson`.
+        decimals: Decimals of the coordinates; None keeps them all. Three are a thousandth of a pixel.
+
+    Returns:
+        The file written.
+    """
+    with stage("transform"), _no_collection():
+        content = b"".join(_parts(list(annotations), offset, decimals))
+    with stage("write"):
+        if len(content) > GZIP_BYTES and path.suffix != ".gz":
+            path = path.with_name(path.name + ".gz")
+        if path.suffix == ".gz":
+            content = bytes(imagecodecs.gzip_encode(content, level=1))
+        return write_bytes(path, content)
+
+
+def _parts(annotations: list[Annotation], offset: tuple[float, float], decimals: int | None) -> Iterator[bytes]:
+    yield b'{"type":"FeatureCollection","features":['
+    for first in range(0, len(annotations), _BATCH):
+        lines = _lines(annotations[first : first + _BATCH], offset, decimals)
+        yield (",\n" if first else "\n").encode() + ",\n".join(lines).encode()
+    yield b"\n]}\n"
+
+
+def _lines(annotations: list[Annotation], offset: tuple[float, float], decimals: int | None) -> Iterator[str]:
+    outlines = geometry_texts([a.geometry for a in annotations], offset, decimals)
+    nuclei = geometry_texts([a.nucleus for a in annotations], offset, decimals)
+    for annotation, outline, inner in zip(annotations, outlines, nuclei, strict=True):
+        plane = ""
+        if annotation.plane != (0, 0):
+            plane = f',"plane":{{"c":-1,"z":{annotation.plane[0]},"t":{annotation.plane[1]}}}'
+        identifier = "" if annotation.identifier is None else f'"id":{_json(annotation.identifier)},'
+        nucleus = "" if inner is None else f'"nucleusGeometry":{inner},'
+        yield (
+            f'{{"type":"Feature",{identifier}"geometry":{outline[:-1]}{plane}}},{nucleus}'
+            f'"properties":{{{_properties(annotation)}}}}}'
+        )
+
+
+def geometry_texts(
+    geometries: Sequence[Any], offset: tuple[float, float] = (0.0, 0.0), decimals: int | None = 3
+) -> Any:
+    """GeoJSON texts of geometries (None stays None), moved by minus `offset` and rounded."""
+    shapes = np.empty(len(geometries), dtype=object)
+    shapes[:] = geometries
+
+    def place(points: Any) -> Any:
+        moved = points - offset
+        return moved if decimals is None else np.round(moved, decimals)
+
+    return shapely.to_geojson(shapely.transform(shapes, place))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _properties(annotation: Annotation) -> str:
+    text = _common_properties(annotation.kind, annotation.label, annotation.colour, annotation.locked)
+    if annotation.name is not None:
+        text += f',"name":{_json(annotation.name)}'
+    if annotation.measurements:
+        pairs = (f"{_quoted(name)}:{_number(value)}" for name, value in annotation.measurements.items())
+        text += f',"measurements":{{{",".join(pairs)}}}'
+    if annotation.metadata:
+        text += f',"metadata":{_json(dict(annotation.metadata))}'
+    return text
+
+
+@lru_cache(maxsize=4096)
+def _common_properties(kind: str, label: str | None, colour: tuple[int, int, int] | None, locked: bool) -> str:
+    """What many objects share, so that it is written out once."""
+    properties: dict[str, Any] = {"objectType": kind}
+    if label is not None:
+        properties["classification"] = {"name": label} | ({"color": list(colour)} if colour else {})
+    elif colour is not None:
+        properties["color"] = list(colour)
+    if locked:
+        properties["isLocked"] = True
+    return _json(properties)[1:-1]
+
+
+@lru_cache(maxsize=4096)
+def _quoted(name: str) -> str:
+    return _json(name)
+
+
+def _number(value: float) -> str:
+    """JSON has no NaN; QuPath reads null as a missing value."""
+    return repr(float(value)) if math.isfinite(value) else "null"
