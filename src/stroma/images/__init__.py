@@ -10,6 +10,7 @@ registry = Registry(
         "Box": "stroma.images.image:Box",
         "tivita": "stroma.images.tivita:TivitaImage",
         "openslide": "stroma.images.slide:SlideImage",
+        "tiff": "stroma.images.tiff:TiffImage",
         "picture": "stroma.images.picture:PictureImage",
         "read_cube": "stroma.images.tivita:read_cube",
         "write_cube": "stroma.images.tivita:write_cube",

@@ -10,7 +10,7 @@ from stroma.core.errors import MissingFile, StromaError, UnreadableImage, neares
 from stroma.images import registry
 from stroma.images.image import Image
 
-READERS = ("tivita", "openslide", "picture")
+READERS = ("tivita", "openslide", "tiff", "picture")
 """Our readers, in the order in which they are asked; each has `suffixes` and `accepts(path) -> bool`."""
 
 
@@ -20,7 +20,8 @@ def open_image(path: str | Path, *, reader: str | None = None, **options: Any) -
     Args:
         path: A Tivita cube (`*_SpecCube.dat`) or its folder, a slide that OpenSlide reads, a PNG, JPEG, BMP or
             TIFF.
-        reader: Name of a reader instead of asking each: `tivita`, `openslide`, `picture`, or of a plug-in.
+        reader: Name of a reader instead of asking each: `tivita`, `openslide`, `tiff`, `picture`, or of
+            a plug-in.
         **options: Passed on to the reader, for example `mpp=0.5` where a file does not say.
 
     Returns:
