@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import Field
 
 from stroma.core.clock import StageClock, stage
@@ -104,9 +105,14 @@ def score_lines(scores: pl.DataFrame) -> list[str]:
             interval = "no interval: one subject"
         else:
             interval = f"95 % interval {row['low']:.3f} to {row['high']:.3f}"
-        counts = f"{row['n_subjects']} subjects, {row['n_images']} images"
+        counts = f"{plural(row['n_subjects'], 'subject')}, {plural(row['n_images'], 'image')}"
         lines.append(f"{row['metric']} {name:<{width}}  {row['value']:.3f}  ({interval}; {counts})")
     return lines
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 @dataclass(frozen=True)
@@ -167,7 +173,7 @@ class _Worker:
         return _Scored(scores, _confusion_rows(item, names, counts), medians)
 
 
-def _confusion_rows(item: _Item, names: Sequence[str], counts: np.ndarray) -> pl.DataFrame:  # type: ignore[type-arg]
+def _confusion_rows(item: _Item, names: Sequence[str], counts: NDArray[np.int64]) -> pl.DataFrame:
     columns = [*names, NOT_PREDICTED]
     rows = [
         ("pixel", item.image_id, item.subject_id, reference, predicted, int(counts[r, c]))

@@ -27,7 +27,7 @@ from stroma.core.tables import write_table
 from stroma.core.verbs import Device, Flag, VerbOptions, VerbResult, Workers, write_failures
 from stroma.images.open import open_image
 from stroma.inference.schema import PREDICTIONS_FORMAT, PREDICTIONS_SCHEMA
-from stroma.prepare.sources import find_images
+from stroma.prepare.inputs import find_inputs
 from stroma.runs.run import Run
 from stroma.sampling.source import open_input
 from stroma.study.labels import LabelMapping
@@ -142,7 +142,8 @@ def _study_items(options: PredictOptions, run: Run) -> list[_Item]:
 
 def _foreign_items(options: PredictOptions, run: Run) -> list[_Item]:
     folds = tuple(options.fold) or tuple(run.folds)
-    return [_Item(image_id, image_id, path, folds, False) for image_id, path in find_images(options.inputs)]
+    found = find_inputs(options.inputs, output=options.output)
+    return [_Item(source.image_id, source.subject_id, source.path, folds, False) for source in found.sources]
 
 
 def _settings(options: PredictOptions, run: Run, folds: Sequence[str]) -> dict[str, Any]:

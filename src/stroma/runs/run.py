@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -134,5 +133,4 @@ class Run:
 
     def metrics(self) -> pl.DataFrame:
         """Learning curves of all trained folds (columns fold, epoch, name, value)."""
-        tables: list[Any] = [read_table(self.fold_folder(fold) / "metrics.parquet") for fold in self.folds]
-        return pl.concat(tables)
+        return pl.concat([read_table(self.fold_folder(fold) / "metrics.parquet") for fold in self.folds])

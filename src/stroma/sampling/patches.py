@@ -55,7 +55,8 @@ class TrainingPatches(Dataset[dict[str, torch.Tensor]]):
     ) -> None:
         if not image_ids:
             raise InvalidData("there is no image to train on", where=study.path)
-        self.study, self.image_ids, self.annotator, self.modality = study, list(image_ids), annotator, modality
+        self.study, self.annotator, self.modality = study, annotator, modality
+        self.image_ids: list[str] = list(image_ids)
         self.preparation, self.size_px, self.balance, self.seed = preparation, size_px, balance, seed
         self.samples = samples if size_px is not None else len(self.image_ids)
         self._masks: OrderedDict[str, NDArray[np.uint8]] = OrderedDict()
@@ -90,7 +91,7 @@ class TrainingPatches(Dataset[dict[str, torch.Tensor]]):
         """Every image equally often: pass after pass through a new permutation."""
         passed, position = divmod(index, len(self.image_ids))
         permutation = np.random.default_rng([self.seed, 1, epoch, passed]).permutation(len(self.image_ids))
-        return self.image_ids[permutation[position]]
+        return self.image_ids[int(permutation[position])]
 
     def _box(self, mask: NDArray[np.uint8], rng: np.random.Generator) -> tuple[int, int, int, int]:
         height, width = mask.shape

@@ -81,7 +81,7 @@ class Preparation(Section):
         mean = np.asarray(total / count)
         std = np.sqrt(np.maximum(np.asarray(squares / count) - mean**2, 0))
         std[std == 0] = 1.0
-        fitted = Component(name="mean_std", mean=mean.tolist(), std=std.tolist())  # type: ignore[call-arg]
+        fitted = Component(name="mean_std", mean=mean.tolist(), std=std.tolist())
         return Preparation(steps=(*self.steps[:position], fitted, *self.steps[position + 1 :]))
 
 

@@ -60,7 +60,7 @@ def train_fold(run: Run, fold: str, config: RunConfig) -> ModelCard:
     card = _card(study, train_ids, config)
     lightning.seed_everything(config.seed, verbose=False)
     network = build_model(card.model, channels=card.channels, classes=len(card.labels))
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(memory_format=torch.channels_last)
     loader = _loader(study, train_ids, config, card)
     augment = nn.Sequential(*(component.make(augmentations) for component in config.augment))
     module = SegmentationModule(network, config, config.loss.make(losses), augment, len(loader))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import polars as pl
 import torch
 from safetensors.torch import save_file
@@ -47,12 +48,14 @@ class SegmentationModule(lightning.LightningModule):
         self.network, self.loss, self.augment = network, loss, augment
         self.config, self.steps_per_epoch = config, steps_per_epoch
 
-    def on_train_epoch_start(self) -> None:
-        """Seed by epoch, so that a resumed training continues exactly as an uninterrupted one."""
-        torch.manual_seed(self.config.seed * 100_003 + self.current_epoch)
-
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
-        """One forward pass and its loss."""
+        """One forward pass and its loss.
+
+        Randomness (augmentation, dropout) is a function of (seed, epoch, step), so that a resumed training, or one
+        with other loader processes, goes on exactly as an uninterrupted one.
+        """
+        state = np.random.SeedSequence([self.config.seed, 3, self.current_epoch, index]).generate_state(1, np.uint64)
+        torch.manual_seed(int(state[0] >> 1))
         with torch.no_grad(), stage("transform"), torch.autocast(self.device.type, enabled=False):
             batch = self.augment(batch)
         with stage("forward"):
@@ -126,7 +129,7 @@ class EpochEnd(lightning.Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Judge the epoch and write everything that the next one builds on, the resume file last."""
-        network: nn.Module = pl_module.network  # type: ignore[assignment]
+        network: nn.Module = pl_module.network
         epoch, last = trainer.current_epoch, trainer.current_epoch + 1 == self.config.train.epochs
         entries = [("train_loss", float(trainer.callback_metrics["train_loss"]))]
         due = last or (epoch + 1) % self.config.train.validate_every == 0

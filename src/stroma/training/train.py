@@ -56,11 +56,11 @@ def train_verb(options: TrainOptions) -> VerbResult:
         config = config.model_copy(update={"train": section})
     skipped = len(Run(options.output).folds)
     run = train(config, options.output, overwrite=options.overwrite)
-    lines = []
+    lines, metrics = [], run.metrics()
     for fold in run.folds:
         card = run.card(fold)
-        scores = run.metrics().filter((run.metrics()["fold"] == fold) & (run.metrics()["name"] == "validation_dice"))
-        best = f"best validation Dice {scores['value'].max():.3f}" if len(scores) else "no validation images"
+        scores = metrics.filter(fold=fold, name="validation_dice")["value"].to_list()
+        best = f"best validation Dice {max(scores):.3f}" if scores else "no validation images"
         lines.append(f"fold {fold}: {best}, {len(card.labels)} classes, {card.channels} channels")
     return VerbResult(
         output=run.folder,
