@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 import time
@@ -53,7 +54,7 @@ def verb_command(name: str, model: type[Options], function: Callable[[Options], 
             options = build(model, apply_overrides(values, overrides))
         return _run(name, function, options, as_json)
 
-    text = (function.__doc__ or "").split("\n\nArgs:")[0]
+    text = (inspect.getdoc(function) or "").split("\n\nArgs:")[0]
     return click.Command(
         name,
         params=parameters,
