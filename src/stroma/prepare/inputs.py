@@ -14,6 +14,7 @@ from stroma.core.files import id_to_name
 from stroma.images import registry
 from stroma.images.open import READERS, missing
 from stroma.prepare.sources import sources_path
+from stroma.study.config import STUDY_FILE
 from stroma.study.layouts.layout import identifier
 from stroma.study.listing import is_hidden, list_files
 from stroma.study.study import open_study
@@ -134,6 +135,8 @@ def _in_folder(folder: Path, output: Path | None, notes: list[str]) -> list[Path
         raise UsageError("is both an input and the output", where=folder, next_step="Choose another --output")
     listing = list_files(folder)
     notes += [f"left out: {folder / problem.path} {problem.message}" for problem in listing.problems]
+    if STUDY_FILE in listing.files:
+        notes.append(f"not used: {folder / STUDY_FILE}; name the file itself to take its ids and subjects")
     results = [Path(path).parent for path in listing.files if Path(path).name == sources_path(folder).name]
     ours = {folder / result for result in results}
     if output is not None and folder in _absolute(output).parents:

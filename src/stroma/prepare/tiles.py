@@ -68,12 +68,12 @@ def tile(options: TileOptions) -> VerbResult:
     rows = [(source.image_id, source.subject_id, source.path) for source in complete]
     write_sources(options.output, [*earlier, *rows], provenance)
     tiles = sum(_count(source, options) for source in complete)
-    output = shlex.quote(str(options.output))
+    output, features = (shlex.quote(f"{options.output}{ending}") for ending in ("", "-features"))
     return VerbResult(
         output=options.output,
         summary={"images": len(complete), "tiles": tiles},
         lines=[*found.notes, *_subject_lines(found), *_report_lines(reports, options)],
-        next=[f"stroma embed {output} --output {shlex.quote(f'{options.output}-features')}"] if tiles else [],
+        next=[f"stroma embed {output} --output {features} --encoder colour-texture"] if tiles else [],
         done=len(reports),
         skipped=len(found.sources) - len(todo),
         failed=failed,
