@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from stroma.core.clock import stage
 from stroma.core.errors import UsageError, nearest
+from stroma.images.colour import RGB, white_of
+from stroma.images.resize import resize_area as resize_area
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,18 @@ class Level:
     downsample: float
 
 
+def downsample_of(level: tuple[int, int], top: tuple[int, int]) -> float:
+    """How many level-0 pixels a pixel of a level spans, from the two sizes (height, width).
+
+    Levels are cut or padded to whole pixels: 8228 rows of 32914 were averaged by 4, not by 4.0002. So the
+    nearest whole number is taken where it explains both sides, else the mean of the two ratios.
+    """
+    mean = (top[0] / level[0] + top[1] / level[1]) / 2
+    whole = max(1, round(mean))
+    explained = all(small in (large // whole, -(-large // whole)) for small, large in zip(level, top, strict=True))
+    return float(whole) if explained else mean
+
+
 class Image(ABC):
     """A raster that is read by region. Open one with `stroma.open_image`.
 
@@ -55,7 +70,7 @@ class Image(ABC):
         wavelengths_nm: Centre wavelength of each channel in nm, or None.
         mpp: Size of a level-0 pixel in µm, or None when the file does not say.
         dtype: What `read` returns.
-        fill: Value of pixels outside the image: 255 for RGB, 0 else.
+        fill: Value of pixels outside the image: white (255) for RGB, 0 else.
 
     Images are picklable: a copy in another process opens the file again.
     """
@@ -80,7 +95,7 @@ class Image(ABC):
     @property
     def fill(self) -> int:
         """Value of pixels outside the image."""
-        return 255 if len(self.channels) == 3 and self.wavelengths_nm is None else 0
+        return white_of(self.dtype) if self.channels == RGB else 0
 
     @abstractmethod
     def _read_level(self, level: int, box: Box, channels: slice | list[int] | None) -> NDArray[Any]:
@@ -120,6 +135,25 @@ class Image(ABC):
             UsageError: an empty region, an unknown level, or an mpp for an image that has none.
             UnreadableImage: the file is damaged there.
         """
+        try:
+            return self._read(x, y, w, h, level, mpp, channels)
+        except MemoryError as error:
+            raise UsageError(
+                f"the region x={x} y={y} w={w} h={h} needs more memory than there is",
+                where=self.path,
+                next_step="Read it in parts, or from a coarser level",
+            ) from error
+
+    def _read(
+        self,
+        x: int,
+        y: int,
+        w: int | None,
+        h: int | None,
+        level: int,
+        mpp: float | None,
+        channels: slice | list[int] | None,
+    ) -> NDArray[Any]:
         box = Box(x, y, self.shape[1] - x if w is None else w, self.shape[0] - y if h is None else h)
         if box.w <= 0 or box.h <= 0:
             raise UsageError(f"the region x={box.x} y={box.y} w={box.w} h={box.h} is empty", where=self.path)
@@ -156,14 +190,13 @@ class Image(ABC):
             )
         downsample = mpp / self.mpp
         index = self.level_for(downsample)
-        factor = self.levels[index].downsample
         height, width = max(1, round(box.h / downsample)), max(1, round(box.w / downsample))
-        scaled = Box(
-            round(box.x / factor), round(box.y / factor), max(1, round(box.w / factor)), max(1, round(box.h / factor))
-        )
-        source = self._read_filled(index, scaled, channels)
+        entry = self.levels[index]
+        y, h, top, bottom = _window(box.y, box.h, self.shape[0], entry.height, entry.downsample, height)
+        x, w, left, right = _window(box.x, box.w, self.shape[1], entry.width, entry.downsample, width)
+        source = self._read_filled(index, Box(x, y, w, h), channels)
         with stage("transform"):
-            return resize_area(source, height, width)
+            return resize_area(source, height, width, (top, bottom, left, right))
 
     def _read_filled(self, level: int, box: Box, channels: slice | list[int] | None) -> NDArray[Any]:
         entry = self.levels[level]
@@ -202,37 +235,34 @@ class Image(ABC):
         return f"{type(self).__name__}('{self.path.name}', {height} × {width} × {count} {self.dtype}{scale})"
 
 
-def resize_area(array: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    """Resize (H, W, C) by averaging over pixel areas when shrinking, bilinearly when enlarging.
+def _window(
+    start: int, length: int, size: int, level_size: int, downsample: float, wanted: int
+) -> tuple[int, int, float, float]:
+    """Where a stretch of level-0 pixels lies on a level, along one axis.
 
-    Integers are rounded. Pixel centres lie at +0.5, so the outer corners of the image stay in place.
+    Args:
+        start: First level-0 pixel.
+        length: Number of level-0 pixels.
+        size: Of level 0.
+        level_size: Of the level.
+        downsample: Of the level.
+        wanted: Number of pixels it will be resized to.
+
+    Returns:
+        First pixel and number of pixels to read from the level, then the exact start and stop in these.
     """
-    if array.shape[:2] == (height, width):
-        return array
-    result = _resize_axis(_resize_axis(array.astype(np.float32), height, 0), width, 1)
-    if np.issubdtype(array.dtype, np.integer):
-        info = np.iinfo(array.dtype)
-        return np.clip(np.rint(result), info.min, info.max).astype(array.dtype)
-    return result.astype(array.dtype)
+    low, high = (_snapped(edge / downsample) for edge in (start, start + length))
+    is_inside = start >= 0 and start + length <= size
+    if is_inside and high > level_size:  # levels are cut to whole pixels: stay on this one
+        low, high = max(0.0, low - (high - level_size)), float(level_size)
+    first, last = math.floor(low), math.ceil(high)
+    if high - low < wanted:  # enlarged: neighbours are needed to interpolate
+        first, last = first - 1, last + 1
+        if is_inside:
+            first, last = max(0, first), min(level_size, last)
+    return first, last - first, low - first, high - first
 
 
-def _resize_axis(array: NDArray[np.float32], size: int, axis: int) -> NDArray[np.float32]:
-    old = array.shape[axis]
-    if old == size:
-        return array
-    moved = np.moveaxis(array, axis, 0)
-    flat = moved.reshape(old, -1)
-    if size > old:
-        centres = (np.arange(size) + 0.5) * old / size - 0.5
-        low = np.clip(np.floor(centres).astype(int), 0, old - 1)
-        high = np.minimum(low + 1, old - 1)
-        weight = np.clip(centres - low, 0, 1).astype(np.float32)[:, None]
-        result = flat[low] * (1 - weight) + flat[high] * weight
-    else:
-        edges = np.arange(size + 1) * old / size
-        sums = np.concatenate([np.zeros((1, flat.shape[1])), np.cumsum(flat, axis=0, dtype=np.float64)])
-        low = np.minimum(np.floor(edges).astype(int), old - 1)
-        at_edges = sums[low] + (edges - low)[:, None] * flat[low]
-        result = np.diff(at_edges, axis=0) * (size / old)
-    shaped = result.reshape(size, *moved.shape[1:])
-    return np.ascontiguousarray(np.moveaxis(shaped, 0, axis), dtype=np.float32)
+def _snapped(value: float) -> float:
+    """A whole number where only rounding errors keep it from being one."""
+    return float(round(value)) if abs(value - round(value)) < 1e-6 else value

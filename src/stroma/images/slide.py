@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,12 +13,13 @@ from openslide import OpenSlide, OpenSlideError
 
 from stroma.core.clock import stage
 from stroma.core.errors import StromaError, UnreadableImage
-from stroma.images.cache import BoundedCache, file_key
+from stroma.images.cache import DECODED, BoundedCache, file_key
 from stroma.images.colour import RGB, over_white
 from stroma.images.guard import foreign_bytes
-from stroma.images.image import Box, Image, Level
+from stroma.images.image import Box, Image, Level, downsample_of
+from stroma.images.planes import Plane
 from stroma.images.scale import from_print_resolution, one_mpp
-from stroma.images.tiff import is_for_tiff_reader
+from stroma.images.tiff import is_for_tiff_reader, slide_planes
 
 _OPEN_SLIDES: BoundedCache[OpenSlide] = BoundedCache(8)
 _BLOCK_PX = 256
@@ -65,9 +67,9 @@ class SlideImage(Image):
         with foreign_bytes(self.path, OpenSlideError):
             every = dict(slide.properties)
             sizes, factors = slide.level_dimensions, slide.level_downsamples
-        self.levels = tuple(
-            Level(height, width, factor) for (width, height), factor in zip(sizes, factors, strict=True)
-        )
+        top = (sizes[0][1], sizes[0][0])
+        self.levels = tuple(Level(height, width, downsample_of((height, width), top)) for width, height in sizes)
+        self._factors = factors
         self.channels = RGB
         self.dtype = np.dtype(np.uint8)
         self.vendor = every.get("openslide.vendor", "")
@@ -92,19 +94,36 @@ class SlideImage(Image):
         return not is_for_tiff_reader(path) and _opens(path)
 
     def close(self) -> None:
-        """Let go of the open slide."""
+        """Let go of the open slide and of decoded tiles."""
         _OPEN_SLIDES.forget(self.file)
+        DECODED.forget(self.file)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Everything but the decoders, which the other process makes again."""
+        return {name: value for name, value in self.__dict__.items() if name != "_planes"}
+
+    @cached_property
+    def _planes(self) -> tuple[Plane, ...] | None:
+        """The file's own tiles, where we decode them like OpenSlide."""
+        if self.vendor not in ("aperio", "generic-tiff"):
+            return None
+        try:
+            return slide_planes(self.file, [(level.height, level.width) for level in self.levels])
+        except UnreadableImage:  # OpenSlide could open it, so it may read it as well
+            return None
 
     def _read_level(self, level: int, box: Box, channels: slice | list[int] | None) -> NDArray[np.uint8]:
-        slide = _open(self.file)
-        with stage("decode"):
-            factor = self.levels[level].downsample
-            read = self._read_exact if factor == round(factor) else self._read_blocks
-            pixels = read(slide, level, box)
+        if self._planes is not None:
+            pixels = self._planes[level].read(box)
+        else:
+            slide = _open(self.file)
+            read = self._read_exact if self._factors[level] == round(self._factors[level]) else self._read_blocks
+            with stage("decode"):
+                pixels = read(slide, level, box)
         return pixels if channels is None else np.ascontiguousarray(pixels[:, :, channels])
 
     def _read_exact(self, slide: OpenSlide, level: int, box: Box) -> NDArray[np.uint8]:
-        factor = self.levels[level].downsample
+        factor = self._factors[level]
         location = (round(box.x * factor), round(box.y * factor))
         try:
             with (

@@ -14,9 +14,10 @@ import tifffile
 from numpy.typing import NDArray
 
 from stroma.core.errors import UnreadableImage, UsageError
+from stroma.images.cache import DECODED
 from stroma.images.colour import channel_names, over_white, through_palette, white_of
 from stroma.images.guard import check_plausible, foreign_bytes
-from stroma.images.image import Box, Image, Level
+from stroma.images.image import Box, Image, Level, downsample_of
 from stroma.images.planes import Plane, mapped_plane, segmented_plane
 from stroma.images.scale import one_mpp
 from stroma.images.tiff_metadata import named_channels, pixel_size_um
@@ -27,6 +28,13 @@ _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _CHANNEL_AXES = "CQI"
 _MAX_CHANNELS = 4_096
 _PHOTOMETRIC = tifffile.PHOTOMETRIC
+_SAME_AS_OPENSLIDE = {
+    tifffile.COMPRESSION.NONE,
+    tifffile.COMPRESSION.LZW,
+    tifffile.COMPRESSION.JPEG,
+    tifffile.COMPRESSION.ADOBE_DEFLATE,
+    tifffile.COMPRESSION.DEFLATE,
+}
 
 
 class TiffImage(Image):
@@ -80,6 +88,10 @@ class TiffImage(Image):
         except OSError as error:
             raise UnreadableImage(f"cannot be opened ({error.strerror or error})", where=path) from error
 
+    def close(self) -> None:
+        """Let go of decoded tiles and strips."""
+        DECODED.forget(self.path)
+
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the decoders, which the other process makes again."""
         return {**self.__dict__, "_file": None}
@@ -95,6 +107,35 @@ def is_for_tiff_reader(path: Path) -> bool:
     with foreign_bytes(path), tifffile.TiffFile(path) as tiff:
         frame = tiff.pages.first
         return bool(tiff.is_ome or tiff.is_imagej or frame.dtype != np.uint8 or not _is_rgb(frame))
+
+
+def slide_planes(path: Path, sizes: Sequence[tuple[int, int]]) -> tuple[Plane, ...] | None:
+    """The tiles of a slide, level by level, where decoding them ourselves gives what OpenSlide gives.
+
+    That is so for complete 8-bit RGB tiles packed by JPEG or without loss; it is several times faster, and exact
+    on levels whose downsample is no whole number.
+
+    Args:
+        path: An Aperio or generic TIFF slide.
+        sizes: (height, width) of the levels, as OpenSlide sees them.
+
+    Returns:
+        One plane a level, or None where OpenSlide has to read.
+
+    Raises:
+        UnreadableImage: the file is damaged.
+    """
+    with foreign_bytes(path), tifffile.TiffFile(path) as tiff:
+        levels = tiff.series[0].levels
+        if [level.shape for level in levels] != [(*size, 3) for size in sizes]:
+            return None
+        if any(level.keyframe.compression not in _SAME_AS_OPENSLIDE for level in levels):
+            return None
+        if any(level.keyframe.photometric not in (_PHOTOMETRIC.RGB, _PHOTOMETRIC.YCBCR) for level in levels):
+            return None
+        planes = tuple(segmented_plane(path, level.pages[0]) for level in levels)
+    is_plain = all(plane.dtype == np.uint8 and not plane.planar and plane.counts.min() > 0 for plane in planes)
+    return planes if is_plain else None
 
 
 @dataclass(frozen=True)
@@ -180,7 +221,8 @@ def _open(path: Path, choice: _Choice) -> _File:
 
 
 def _level(top: Plane, plane: Plane) -> Level:
-    return Level(plane.height, plane.width, (top.height / plane.height + top.width / plane.width) / 2)
+    factor = downsample_of((plane.height, plane.width), (top.height, top.width))
+    return Level(plane.height, plane.width, factor)
 
 
 def _planes_of(path: Path, level: Any, choice: _Choice) -> tuple[Plane, ...]:
