@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 endif
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test lint types proof bench docs clean
+.PHONY: install demo test lint types proof bench schemas docs clean
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml
@@ -35,6 +35,9 @@ proof: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks
+
+schemas: $(INSTALLED)
+	$(BIN)/python -m stroma.support.schemas docs/schemas
 
 docs: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet ".[docs]"

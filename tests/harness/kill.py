@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LOGS = ("log", "log.txt")
+OUTPUT = "{output}"
 
 
 @dataclass
@@ -37,7 +38,7 @@ def kill_and_resume(arguments: list[str], folder: Path, *, kills: int = 5, seed:
     undisturbed run took; workers go down with it. After the last kill it runs to its end.
 
     Args:
-        arguments: The verb and its arguments without the output.
+        arguments: The verb and its arguments; `{output}` stands for the output folder (default: `-o {output}`).
         folder: An empty folder.
         kills: How often to end it.
         seed: Of the moments.
@@ -55,7 +56,9 @@ def kill_and_resume(arguments: list[str], folder: Path, *, kills: int = 5, seed:
 
 
 def command(arguments: list[str], output: Path) -> list[str]:
-    return [sys.executable, "-c", "from stroma.cli.main import main; main()", *arguments, "-o", str(output)]
+    place = [] if OUTPUT in arguments else ["-o", OUTPUT]
+    given = [str(output) if part == OUTPUT else part for part in [*arguments, *place]]
+    return [sys.executable, "-c", "from stroma.cli.main import main; main()", *given]
 
 
 def run_to_end(arguments: list[str], output: Path) -> None:
