@@ -56,19 +56,6 @@ def test_training_survives_kills(tmp_path, seed):
 @pytest.mark.proof
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_the_hyperspectral_phantom_survives_kills(tmp_path, workers):
-    arguments = [
-        "phantom",
-        "hsi",
-        "--subjects",
-        "2",
-        "--images",
-        "2",
-        "--height",
-        "48",
-        "--width",
-        "64",
-        "-j",
-        workers,
-    ]
-    comparison = kill_and_resume(arguments, tmp_path, kills=5, seed=2)
+    size = ["--subjects", "2", "--images", "2", "--height", "48", "--width", "64"]
+    comparison = kill_and_resume(["phantom", "hsi", OUTPUT, *size, "-j", workers], tmp_path, kills=5, seed=2)
     assert comparison.differences == []
