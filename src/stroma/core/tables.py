@@ -38,13 +38,25 @@ FAILURES_SCHEMA: dict[str, pl.DataType] = {
 _KEY = "stroma"
 
 
-def write_table(table: pl.DataFrame, path: Path, provenance: Provenance) -> Path:
+def write_table(
+    table: pl.DataFrame | pl.LazyFrame, path: Path, provenance: Provenance, *, row_group_size: int | None = None
+) -> Path:
     """Write a table as Parquet with its provenance in the file's metadata, atomically.
 
     The same table and provenance give the same bytes.
+
+    Args:
+        table: The table; a lazy one is written as it streams, without being held in memory.
+        path: The file to write.
+        provenance: What it was made from and with.
+        row_group_size: Rows that are written, and can be read, at once; by default polars chooses.
     """
+    metadata = {_KEY: canonical_json(provenance.to_dict())}
     with atomic_path(path) as temporary:
-        table.write_parquet(temporary, compression="zstd", metadata={_KEY: canonical_json(provenance.to_dict())})
+        if isinstance(table, pl.LazyFrame):
+            table.sink_parquet(temporary, compression="zstd", metadata=metadata, row_group_size=row_group_size)
+        else:
+            table.write_parquet(temporary, compression="zstd", metadata=metadata, row_group_size=row_group_size)
     return path
 
 

@@ -15,6 +15,8 @@ registry = Registry(
         "unext101": "stroma.models.unext101:UneXt101",
         "deepcmorph": "stroma.models.deepcmorph:DeepCMorph",
         "xcit": "stroma.models.xcit:xcit",
+        "load_encoder": "stroma.models.encoders:load_encoder",
+        "timm": "stroma.models.timm_network:timm_network",
     },
 )
 __getattr__, __dir__ = registry.attributes()

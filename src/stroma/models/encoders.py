@@ -90,8 +90,8 @@ class TimmEncoder:
 
     Args:
         name: Its name.
-        network: Takes (B, 3, H, W) and returns (B, D); its `pretrained_cfg` tells mean, standard deviation, input size
-            and interpolation.
+        network: Takes (B, 3, H, W) and returns (B, D); its `pretrained_cfg` tells mean, standard deviation, input
+            size and interpolation.
         identity: Name and weights; `input_px`, `precision`, `mean` and `std` are added.
         input_px: As in `load_encoder`.
         device: From `resolve_device`.
@@ -119,16 +119,17 @@ class TimmEncoder:
         fixed = bool(_config(network).get("fixed_input_size"))
         self.name = name
         self.side = input_px or (native if fixed else None)
-        if fixed and self.side != native and hasattr(network, "set_input_size"):
-            network.set_input_size(img_size=(self.side, self.side))
+        resample: Any = getattr(network, "set_input_size", None)  # of the position embedding, where there is one
+        if fixed and self.side != native and resample is not None:
+            resample(img_size=(self.side, self.side))
         self._device, self._precision = device, precision
         self._mode = "bilinear" if data["interpolation"] == "bilinear" else "bicubic"
-        self._network = network.eval().to(device=device, memory_format=torch.channels_last)
+        self._network = network.eval().to(device).to(memory_format=torch.channels_last)
         self._mean, self._std = (
             torch.tensor(data[key], dtype=torch.float32, device=device).view(1, -1, 1, 1) for key in ("mean", "std")
         )
         statistics = {key: [float(value) for value in data[key]] for key in ("mean", "std")}
-        self.identity = {**identity, **statistics, "input_px": self.side, "precision": precision}
+        self.identity: Mapping[str, Any] = {**identity, **statistics, "input_px": self.side, "precision": precision}
         self.dim = self._probe(self.side or native)
 
     def __call__(self, tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:

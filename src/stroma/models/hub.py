@@ -1,4 +1,4 @@
-"""Files of the Hugging Face Hub: from the local cache where possible, never waiting long for a network that is not there."""
+"""Files of the Hugging Face Hub: from the local cache where possible, without waiting long for an absent network."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fetch(repository: str, names: Sequence[str], *, what: str, next_step: str) -
             asks for an access that this account does not have.
     """
     from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     identifier, _, revision = repository.partition("@")
     for name in names:
@@ -45,6 +45,7 @@ def fetch(repository: str, names: Sequence[str], *, what: str, next_step: str) -
     reason = why_unreachable(constants.ENDPOINT)
     if reason:
         raise _missing(what, where, f"{constants.ENDPOINT} cannot be reached: {reason}", next_step)
+    broken: tuple[type[Exception], ...] = (OSError, ValueError, *_transport_errors())
     for name in names:
         try:
             return Path(hf_hub_download(identifier, name, revision=revision or None))
@@ -52,7 +53,7 @@ def fetch(repository: str, names: Sequence[str], *, what: str, next_step: str) -
             raise _missing(what, where, _first_line(error), next_step) from error
         except EntryNotFoundError:
             continue
-        except (OSError, ValueError, *_transport_errors()) as error:
+        except broken as error:
             raise _missing(what, where, _first_line(error), next_step) from error
     raise _missing(what, where, f"it has none of the files {', '.join(names)}", next_step)
 
@@ -60,7 +61,7 @@ def fetch(repository: str, names: Sequence[str], *, what: str, next_step: str) -
 def why_unreachable(url: str) -> str:
     """Ask `url` for an answer of any kind; return an empty text, or within seconds why there is none."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_TIMEOUT_S):  # noqa: S310
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_TIMEOUT_S):
             return ""
     except urllib.error.HTTPError:
         return ""
@@ -79,6 +80,7 @@ def _first_line(error: BaseException) -> str:
 def _transport_errors() -> tuple[type[Exception], ...]:
     """What the client of the Hub raises when a connection breaks: httpx's error where it is built on httpx."""
     try:
-        return (importlib.import_module("httpx").HTTPError,)
+        error: type[Exception] = importlib.import_module("httpx").HTTPError
     except ModuleNotFoundError:
         return ()
+    return (error,)
