@@ -236,8 +236,8 @@ def test_a_run_killed_midway_leaves_nothing_that_looks_complete(
             raise KeyboardInterrupt
         original(pixels, path, options)
 
-    original = slide_tiles._encode
-    monkeypatch.setattr(slide_tiles, "_encode", killed)
+    original = slide_tiles._write_image
+    monkeypatch.setattr(slide_tiles, "_write_image", killed)
     with pytest.raises(KeyboardInterrupt):
         tile(options(tmp_path / "in", output=tmp_path / "killed", **again))
     left = contents(tmp_path / "killed")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ TILES_SCHEMA: dict[str, pl.DataType] = {**ADDRESS_SCHEMA, "tissue": pl.Float64()
 """
 
 THUMBNAIL_MAX_DIMENSION = 2048
+_WRITERS = 4
 
 
 @dataclass(frozen=True)
@@ -171,26 +174,37 @@ def _write_png(path: Path, pixels: NDArray[np.uint8]) -> Path:
 def _write_tile_images(
     image: Image, boxes: NDArray[np.int64], mpp: float | None, folder: Path, options: TileOptions
 ) -> list[Path]:
-    """Write the tiles as image files, and remove those that an earlier run with other settings left."""
+    """Write the tiles as image files, and remove those that an earlier run with other settings left.
+
+    A few threads encode and write while the next tiles are read: a tile that must reach the disk waits for it.
+    """
     written: list[Path] = []
     if options.save_images:
         suffix = {"jpeg": "jpg", "png": "png"}[options.image_format]
-        for x, y, w, h in boxes.tolist():
-            path = folder / f"x{x}_y{y}_w{w}_h{h}.{suffix}"
-            pixels = image.read(x, y, w, h, mpp=mpp if options.mpp else None)
-            with stage("write"), atomic_path(path) as temporary:
-                _encode(pixels, temporary, options)
-            written.append(path)
+        pending: deque[Future[None]] = deque()
+        with ThreadPoolExecutor(_WRITERS) as writers:
+            for x, y, w, h in boxes.tolist():
+                path = folder / f"x{x}_y{y}_w{w}_h{h}.{suffix}"
+                pixels = image.read(x, y, w, h, mpp=mpp if options.mpp else None)
+                pending.append(writers.submit(_write_image, pixels, path, options))
+                written.append(path)
+                with stage("write"):
+                    while len(pending) > 2 * _WRITERS:
+                        pending.popleft().result()
+            with stage("write"):
+                for future in pending:
+                    future.result()
     if folder.is_dir():
         for path in set(folder.glob("x*_y*_w*_h*.*")).difference(written):
             path.unlink()
     return written
 
 
-def _encode(pixels: NDArray[Any], path: Path, options: TileOptions) -> None:
+def _write_image(pixels: NDArray[Any], path: Path, options: TileOptions) -> None:
     rgb = pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2)
     more = {"quality": options.quality} if options.image_format == "jpeg" else {}
-    Picture.fromarray(rgb).save(path, format=options.image_format.upper(), **more)
+    with atomic_path(path) as temporary:
+        Picture.fromarray(rgb).save(temporary, format=options.image_format.upper(), **more)
 
 
 def _note(image: Image, mpp: float | None, options: TileOptions) -> str:
