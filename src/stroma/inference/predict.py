@@ -142,7 +142,8 @@ def _study_items(options: PredictOptions, run: Run) -> list[_Item]:
 
 def _foreign_items(options: PredictOptions, run: Run) -> list[_Item]:
     folds = tuple(options.fold) or tuple(run.folds)
-    found = find_inputs(options.inputs, output=options.output)
+    cubes = run.card(folds[0]).wavelengths_nm is not None if folds else False
+    found = find_inputs(options.inputs, output=options.output, cubes=cubes)
     return [_Item(source.image_id, source.subject_id, source.path, folds, False) for source in found.sources]
 
 

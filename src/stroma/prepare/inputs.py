@@ -13,10 +13,10 @@ from stroma.core.errors import InvalidData, MissingFile, UsageError
 from stroma.core.files import id_to_name
 from stroma.images import registry
 from stroma.images.open import READERS, missing
-from stroma.prepare.sources import sources_path
 from stroma.study.config import STUDY_FILE
 from stroma.study.layouts.layout import identifier
 from stroma.study.listing import is_hidden, list_files
+from stroma.study.patterns import without_suffix
 from stroma.study.study import open_study
 
 _NOT_LOOKED_FOR = ("tivita",)
@@ -59,8 +59,8 @@ class Found:
     notes: tuple[str, ...]
 
 
-def find_inputs(inputs: Sequence[Path], *, output: Path | None = None) -> Found:
-    """Find the slides and pictures that `inputs` name.
+def find_inputs(inputs: Sequence[Path], *, output: Path | None = None, cubes: bool = False) -> Found:
+    """Find the slides and pictures, or the hyperspectral cubes, that `inputs` name.
 
     A file is taken as it is. In a folder (and what lies below it) and among the matches of a pattern, files
     count by the suffixes of our readers; hidden files, results of Stroma and `output` are left out, and the
@@ -70,6 +70,7 @@ def find_inputs(inputs: Sequence[Path], *, output: Path | None = None) -> Found:
     Args:
         inputs: Files, folders, patterns (`*`, `?`, `[…]`, `**`), or `study.yaml` files.
         output: The verb's own output folder.
+        cubes: Look for hyperspectral cubes instead of slides and pictures.
 
     Raises:
         MissingFile: a path does not exist, a pattern matches nothing, a folder holds no image.
@@ -87,7 +88,7 @@ def find_inputs(inputs: Sequence[Path], *, output: Path | None = None) -> Found:
             studies += found
             subjects_known.append(known)
             continue
-        root, matches = _expand(entry, output, notes)
+        root, matches = _expand(entry, output, notes, _SUFFIXES[cubes]())
         roots.append(root)
         files.update(dict.fromkeys(matches))
     plain = _with_ids(files, roots)
@@ -105,53 +106,50 @@ def _of_study(path: Path) -> tuple[list[Source], bool]:
     return sources, study.subject_known
 
 
-def _expand(entry: Path, output: Path | None, notes: list[str]) -> tuple[Path, list[Path]]:
+def _expand(entry: Path, output: Path | None, notes: list[str], suffixes: tuple[str, ...]) -> tuple[Path, list[Path]]:
     """The folder that ids count from, and the files one input stands for."""
     path = _absolute(entry)
     if path.is_dir():
-        found = _in_folder(path, output, notes)
+        found = _in_folder(path, output, notes, suffixes)
         if not found:
-            raise MissingFile("holds no slide or picture", where=entry, next_step=_readable())
+            raise MissingFile("holds no slide or picture", where=entry, next_step=_readable(suffixes))
         return path, found
     if path.exists():
         return path.parent, [path]
     if not glob.has_magic(str(entry)):
         raise missing(entry)
     matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
-    found = [file for match in matches if match.is_dir() for file in _in_folder(match, output, notes)]
-    found += _images_among([match for match in matches if match.is_file()])
+    found = [file for match in matches if match.is_dir() for file in _in_folder(match, output, notes, suffixes)]
+    found += _images_among([match for match in matches if match.is_file()], suffixes)
     if not found:
         raise MissingFile(
             f"matches {len(matches)} files, none of them a slide or picture" if matches else "matches no file",
             where=entry,
-            next_step=_readable(),
+            next_step=_readable(suffixes),
         )
     first = next(i for i, part in enumerate(path.parts) if glob.has_magic(part))
     return Path(*path.parts[:first]), found
 
 
-def _in_folder(folder: Path, output: Path | None, notes: list[str]) -> list[Path]:
+def _in_folder(folder: Path, output: Path | None, notes: list[str], suffixes: tuple[str, ...]) -> list[Path]:
     if output is not None and _absolute(output) == folder:
         raise UsageError("is both an input and the output", where=folder, next_step="Choose another --output")
     listing = list_files(folder)
     notes += [f"left out: {folder / problem.path} {problem.message}" for problem in listing.problems]
-    if STUDY_FILE in listing.files:
+    if (folder / STUDY_FILE).is_file():
         notes.append(f"not used: {folder / STUDY_FILE}; name the file itself to take its ids and subjects")
-    results = [Path(path).parent for path in listing.files if Path(path).name == sources_path(folder).name]
-    ours = {folder / result for result in results}
-    if output is not None and folder in _absolute(output).parents:
-        ours.add(_absolute(output))
     candidates = [folder / path for path in listing.files if not is_hidden(path)]
-    return _images_among([path for path in candidates if ours.isdisjoint(path.parents)])
+    if output is not None and folder in _absolute(output).parents:
+        candidates = [path for path in candidates if _absolute(output) not in path.parents]
+    return _images_among(candidates, suffixes)
 
 
-def _images_among(paths: Iterable[Path]) -> list[Path]:
-    """Those whose suffix a reader knows, and of the files of a DICOM slide the first."""
-    suffixes = _suffixes()
+def _images_among(paths: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path]:
+    """Those that end as a reader wants it, and of the files of a DICOM slide the first."""
     kept: list[Path] = []
     series: set[tuple[Path, bytes]] = set()
     for path in paths:
-        if path.suffix.lower() not in suffixes:
+        if not path.name.lower().endswith(suffixes):
             continue
         if path.suffix.lower() == ".dcm":
             identity = (path.parent, _dicom_slide_series(path))
@@ -162,13 +160,20 @@ def _images_among(paths: Iterable[Path]) -> list[Path]:
     return kept
 
 
-def _suffixes() -> set[str]:
+def _picture_suffixes() -> tuple[str, ...]:
     names = [name for name in (*READERS, *registry.plugins) if name not in _NOT_LOOKED_FOR]
-    return {suffix.lower() for name in names for suffix in registry.get(name).suffixes}
+    return tuple(sorted({suffix.lower() for name in names for suffix in registry.get(name).suffixes}))
 
 
-def _readable() -> str:
-    return f"Files with these suffixes are looked for: {' '.join(sorted(_suffixes()))}"
+def _cube_suffixes() -> tuple[str, ...]:
+    return tuple(sorted({suffix.lower() for name in _NOT_LOOKED_FOR for suffix in registry.get(name).suffixes}))
+
+
+_SUFFIXES = {False: _picture_suffixes, True: _cube_suffixes}
+
+
+def _readable(suffixes: tuple[str, ...]) -> str:
+    return f"Files that end in these are looked for: {' '.join(suffixes)}"
 
 
 def _dicom_slide_series(path: Path) -> bytes:
@@ -192,7 +197,7 @@ def _with_ids(files: Iterable[Path], roots: Sequence[Path]) -> list[Source]:
         root = Path(os.path.commonpath(roots))
     except ValueError as error:
         raise UsageError("the inputs lie on different drives", next_step="Run the verb once for each") from error
-    ids = [identifier(path.relative_to(root).with_suffix("").as_posix()) for path in files]
+    ids = [identifier(without_suffix(path.relative_to(root).as_posix())) for path in files]
     return [Source(identifier, identifier, path) for identifier, path in zip(ids, files, strict=True)]
 
 
