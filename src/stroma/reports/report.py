@@ -1,0 +1,139 @@
+"""`stroma report`: one offline HTML page about runs and clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from stroma.core.clock import running_clock
+from stroma.core.done import done_path, is_complete, write_done
+from stroma.core.errors import InvalidData, MissingFile, UsageError
+from stroma.core.files import read_json
+from stroma.core.provenance import Provenance
+from stroma.core.verbs import Flag, VerbOptions, VerbResult
+from stroma.reports.features_report import add_features, features_inputs, features_subtitle
+from stroma.reports.page import REPORT_FORMAT, Report
+from stroma.reports.run_report import add_run, run_inputs, run_subtitle
+from stroma.runs.run import Run
+
+
+class ReportOptions(VerbOptions):
+    """Options of `stroma report`."""
+
+    inputs: Annotated[tuple[Path, ...], Flag(argument=True, setting=False)] = Field(
+        min_length=1, description="Run folders and output folders of 'stroma cluster'"
+    )
+    output: Annotated[Path | None, Flag(short="-o", setting=False)] = Field(
+        None, description="The page (default: report.html in the folder, if it is one)"
+    )
+    images: int = Field(8, ge=0, le=40, description="Images of each run to show with their predictions")
+    tiles: int = Field(400, ge=0, le=2_000, description="Dots of each feature map that show their tile on hover")
+
+
+def report(options: ReportOptions) -> VerbResult:
+    """Write one offline HTML page about runs and clusters.
+
+    RUN folders and output folders of `stroma cluster` can be mixed. Beside the page lie its figures for print
+    (`figures/*.svg`, `*.png`) and the numbers behind them (`tables/*.csv`). A page that is up to date is skipped; one
+    whose inputs have changed is made again.
+
+    Args:
+        options: What to report, and where to.
+    """
+    folders = [_folder(path) for path in options.inputs]
+    page = _page(options.output, folders)
+    kinds = [_kind(folder) for folder in folders]
+    inputs = tuple(
+        record
+        for folder, kind in zip(folders, kinds, strict=True)
+        for record in (run_inputs(folder) if kind == "run" else features_inputs(folder))
+    )
+    provenance = Provenance(REPORT_FORMAT, options.settings(), inputs)
+    record = done_path(page.parent, page.stem)
+    if not options.overwrite and _is_current(record, page, provenance, verify=options.verify):
+        return VerbResult(output=page, skipped=1)
+    if options.dry_run:
+        lines = [f"would report the {kind} in {folder}" for folder, kind in zip(folders, kinds, strict=True)]
+        return VerbResult(output=page, lines=lines)
+    with running_clock() as clock:
+        written = _assemble(folders, kinds, options, provenance).write(page)
+        write_done(record, provenance, written)
+    summary = {
+        "figures": sum(p.suffix == ".svg" for p in written),
+        "tables": sum(p.suffix == ".csv" for p in written),
+    }
+    return VerbResult(output=page, summary=summary, done=1, clock=clock)
+
+
+def _folder(path: Path) -> Path:
+    """The folder that was meant: itself, or that of a file in it (`run.json`, `clusters.parquet`)."""
+    if not path.exists():
+        raise MissingFile("there is no such folder", where=path)
+    return path if path.is_dir() else path.parent
+
+
+def _kind(folder: Path) -> str:
+    if (folder / "run.json").is_file():
+        return "run"
+    if (folder / "clusters.parquet").is_file():
+        return "clusters"
+    raise UsageError(
+        "is neither a run folder nor an output folder of stroma cluster (no run.json, no clusters.parquet)",
+        where=folder,
+        next_step="Give the folder that stroma train or stroma cluster wrote",
+    )
+
+
+def _page(output: Path | None, folders: Sequence[Path]) -> Path:
+    if output is None:
+        if len(folders) > 1:
+            raise UsageError("several folders need a place for their page", next_step="Add --output report.html")
+        return folders[0] / "report.html"
+    return output if output.suffix.lower() in (".html", ".htm") else output / "report.html"
+
+
+def _is_current(record: Path, page: Path, provenance: Provenance, *, verify: bool) -> bool:
+    """Whether the page is there and made with these settings from these inputs by this version.
+
+    Raises:
+        OutputConflict: it was made with other settings.
+    """
+    if not record.is_file() or not page.is_file():
+        return False
+    try:
+        found = Provenance.from_dict(read_json(record), where=record)
+    except InvalidData:
+        return False
+    same_settings = is_complete(record, replace(provenance, inputs=found.inputs), verify=verify)
+    return same_settings and found.inputs == provenance.inputs and found.stroma == provenance.stroma
+
+
+def _assemble(
+    folders: Sequence[Path], kinds: Sequence[str], options: ReportOptions, provenance: Provenance
+) -> Report:
+    names = _names(folders)
+    if len(folders) == 1:
+        folder, kind = folders[0], kinds[0]
+        title = f"Run {names[0]}" if kind == "run" else f"Clusters {names[0]}"
+        subtitle = run_subtitle(Run.open(folder)) if kind == "run" else features_subtitle(folder)
+    else:
+        title, subtitle = "Report", "About " + ", ".join(names) + "."
+    page = Report(title, subtitle=subtitle, provenance=provenance)
+    for folder, kind, name in zip(folders, kinds, names, strict=True):
+        group = name if len(folders) > 1 else ""
+        if kind == "run":
+            add_run(page, folder, group=group, images=options.images)
+        else:
+            add_features(page, folder, group=group, tiles=options.tiles)
+    return page
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The name of each folder; where two are equal, with the folder above."""
+    paths = [folder.resolve() for folder in folders]
+    names = [path.name for path in paths]
+    return [f"{p.parent.name}/{p.name}" if names.count(p.name) > 1 else p.name for p in paths]
