@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -134,12 +134,16 @@ class DeepCMorph(nn.Module):
 
     Args:
         channels: Channels of the image.
-        classes: Outputs of the head called `output`; those of the published tasks are fixed.
-        head: The head that `forward` uses: `output` for a task of one's own, or a published one.
+        classes: Number of classes of the head that `forward` uses.
+        head: This head: `output` for a task of one's own, or that of a published task.
+        unused_classes: Number of classes of `output` where another head is used; `classes` by default.
         dropout: Probability before the head.
         freeze_segmentation: Keep the nuclei module as it is while training.
         freeze_classification: Keep the tissue encoder as it is while training, so that only heads learn.
     """
+
+    head_names: ClassVar = ("output",)
+    unused_names: ClassVar = ("output", "output_41", "output_32", "output_9")
 
     def __init__(
         self,
@@ -147,12 +151,14 @@ class DeepCMorph(nn.Module):
         channels: int = 3,
         classes: int,
         head: Head = "output",
+        unused_classes: int | None = None,
         dropout: float = 0.0,
         freeze_segmentation: bool = True,
         freeze_classification: bool = False,
     ) -> None:
         super().__init__()
-        heads = {"output": classes, "output_41": 41, "output_32": 32, "output_9": 9}
+        own = classes if head == "output" or unused_classes is None else unused_classes
+        heads = {"output": own, "output_41": 41, "output_32": 32, "output_9": 9}
         if head not in heads:
             raise ConfigError(f"DeepCMorph has no head '{head}'", next_step=f"Known: {', '.join(heads)}")
         if heads[head] != classes:

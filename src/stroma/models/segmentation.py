@@ -6,7 +6,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import segmentation_models_pytorch as smp
 from torch import Tensor, nn
@@ -28,6 +28,8 @@ class PaddedSegmentation(nn.Module):
         architecture: The network, (B, C, H, W) → (B, K, H, W) for sides that are multiples of `stride`.
         stride: What both sides have to be multiples of.
     """
+
+    head_names: ClassVar = ("architecture.segmentation_head",)
 
     def __init__(self, architecture: nn.Module, stride: int) -> None:
         super().__init__()

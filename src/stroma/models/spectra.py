@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from stroma.core.errors import ConfigError
 from stroma.models.activations import activation_layer, normalisation_layer
+from stroma.models.bands import band_matrix
 
 SPECTRA_AT_ONCE = 16_384
 """Spectra per step when a cube is predicted: 16,384 need about 0.4 GB, a 480 × 640 cube at once 7.5 GB."""
@@ -46,7 +48,14 @@ class SpectrumCNN(nn.Module):
         normalisation: `BatchNorm`, `InstanceNorm` or none.
         dropout: Probability, after both linear layers.
         domains: Further targets → number of outputs (`camera_index`, …), trained on the same features.
+        wavelengths_nm: Wavelengths of the `channels` that come in, when they are not those of training: spectra are
+            then interpolated to `trained_nm` first, and scaled so that their sum stays.
+        trained_nm: Wavelengths it was trained on.
     """
+
+    head_names: ClassVar = ("heads.heads.class",)
+
+    to_trained: Tensor | None
 
     def __init__(
         self,
@@ -58,9 +67,12 @@ class SpectrumCNN(nn.Module):
         normalisation: str | None = "BatchNorm",
         dropout: float = 0.1,
         domains: Mapping[str, int] | None = None,
+        wavelengths_nm: Sequence[float] | None = None,
+        trained_nm: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        length = channels
+        self.register_buffer("to_trained", _resampling(channels, wavelengths_nm, trained_nm), persistent=False)
+        length = len(trained_nm) if trained_nm else channels
         for _ in range(3):
             length = (length - 4) // 2
         if length < 1:
@@ -87,7 +99,7 @@ class SpectrumCNN(nn.Module):
 
     def features(self, spectra: Tensor) -> Tensor:
         """(N, C) → (N, 50), the input of the heads."""
-        x = spectra.unsqueeze(1)
+        x = (spectra if self.to_trained is None else spectra @ self.to_trained).unsqueeze(1)
         for conv, norm in (
             (self.conv1, self.conv1_norm),
             (self.conv2, self.conv2_norm),
@@ -125,6 +137,8 @@ class SpectrumMLP(nn.Module):
         domains: As in `SpectrumCNN`.
     """
 
+    head_names: ClassVar = ("heads.heads.class",)
+
     def __init__(
         self,
         *,
@@ -156,6 +170,18 @@ class SpectrumMLP(nn.Module):
     def forward(self, spectra: Tensor) -> Tensor:
         """Logits (N, K) of spectra (N, C), or (B, K, H, W) of cubes (B, C, H, W)."""
         return for_each_pixel(lambda rows: self.heads(self.features(rows)), spectra, whole=self.training)
+
+
+def _resampling(
+    channels: int, wavelengths_nm: Sequence[float] | None, trained_nm: Sequence[float] | None
+) -> Tensor | None:
+    """(channels, trained) matrix that interpolates spectra, or none where nothing is to be done."""
+    if trained_nm is None or wavelengths_nm is None:
+        return None
+    if len(wavelengths_nm) != channels:
+        raise ConfigError(f"{len(wavelengths_nm)} wavelengths were given for {channels} channels")
+    matrix = band_matrix(wavelengths_nm, trained_nm) * (len(wavelengths_nm) / len(trained_nm))
+    return torch.from_numpy(matrix.T).float()
 
 
 def for_each_pixel(function: Callable[[Tensor], Tensor], spectra: Tensor, *, whole: bool) -> Tensor:

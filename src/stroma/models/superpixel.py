@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from stroma.models.segmentation import smp_network
@@ -10,7 +12,7 @@ from stroma.models.segmentation import smp_network
 class EncoderClassifier(nn.Module):
     """One label per image: the last feature map of an encoder, averaged, then a linear layer.
 
-    Superpixels of 32 × 32 pixels (Seidlitz et al. 2022) and whole palms and fingers of 224 × 224 (Dietrich et al.,
+    Superpixels of 32 × 32 pixels (Seidlitz et al. 2022) and whole palms and fingers of 224 × 224 (the same group,
     Science Advances 2025) are classified with it. Its segmentation head is never used; published weights hold it,
     so it is kept.
 
@@ -21,6 +23,9 @@ class EncoderClassifier(nn.Module):
         weights: As in `segmentation_model`.
         dropout: Probability before the linear layer, or none.
     """
+
+    head_names: ClassVar = ("architecture.classification_head", "architecture.segmentation_head")
+    unused_names: ClassVar = ("architecture.segmentation_head",)
 
     def __init__(
         self,

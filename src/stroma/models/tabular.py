@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +14,7 @@ from stroma.models.superpixel import EncoderClassifier
 class TableNetwork(nn.Module):
     """A perceptron on a row of numbers, normalised by batch statistics first.
 
-    Source: Dietrich et al., Science Advances 2025 (sepsis and survival from clinical data). Names of its
+    Source: the HeiPorSPECTRAL group, Science Advances 2025 (sepsis and survival from clinical data). Names of its
     normalisation layers follow those of the spectral networks; published files have not been at hand.
 
     Args:
@@ -22,6 +24,8 @@ class TableNetwork(nn.Module):
         activation: Name of the activation.
         dropout: Probability, after both hidden layers.
     """
+
+    head_names: ClassVar = ("head",)
 
     def __init__(
         self,
@@ -65,6 +69,8 @@ class ImageTableNetwork(nn.Module):
         part: Outputs of each of the two networks.
         dropout: Probability before the head.
     """
+
+    head_names: ClassVar = ("head",)
 
     def __init__(
         self,

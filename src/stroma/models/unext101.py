@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -134,6 +136,8 @@ class UneXt101(nn.Module):
         channels: Channels of the image.
         classes: Number of maps.
     """
+
+    head_names: ClassVar = ("final_conv",)
 
     def __init__(self, *, channels: int = 3, classes: int = 1) -> None:
         super().__init__()

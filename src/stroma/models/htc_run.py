@@ -1,0 +1,219 @@
+"""Run folders of htc: which networks lie in them, and with which configuration they were trained."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stroma.core.component import Component
+from stroma.core.errors import ConfigError, InvalidData, MissingFile
+from stroma.models.catalogue_htc import ATLAS_ORGANS, ORGANS, SPECIES_ORGANS
+
+FIRST_INVALID_INDEX = 100
+"""Label indices from here on are no classes in htc."""
+_NAMED_MAPPINGS = {
+    "settings_seg>label_mapping": ORGANS,
+    "settings_atlas>label_mapping": ATLAS_ORGANS,
+    "settings_species>label_mapping": SPECIES_ORGANS,
+}
+
+
+@dataclass(frozen=True)
+class HtcRun:
+    """A run folder of htc.
+
+    Attributes:
+        folder: It holds `config.json` and one `fold_*` folder per fold with a checkpoint each.
+        checkpoints: Name of the fold → checkpoint, sorted by name.
+        config: The configuration.
+    """
+
+    folder: Path
+    checkpoints: Mapping[str, Path]
+    config: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> HtcRun:
+        """Open a run folder.
+
+        Raises:
+            MissingFile: there is no configuration or no checkpoint in it.
+            InvalidData: the configuration is no JSON, or a fold has several checkpoints.
+        """
+        checkpoints = {}
+        for fold in sorted(entry for entry in folder.iterdir() if entry.is_dir() and entry.name.startswith("fold")):
+            found = sorted(fold.glob("*.ckpt"))
+            if len(found) > 1:
+                names = ", ".join(path.name for path in found)
+                raise InvalidData(
+                    f"has {len(found)} checkpoints ({names})",
+                    where=fold,
+                    next_step="Give the one you want as a file, or move the others away",
+                )
+            if found:
+                checkpoints[fold.name] = found[0]
+        if not checkpoints:
+            raise MissingFile("is a run folder without checkpoints (fold_*/*.ckpt)", where=folder)
+        return cls(folder, checkpoints, read_config(folder / "config.json"))
+
+    @property
+    def channels(self) -> int:
+        """Channels of the network's input."""
+        keys = ("model/input_channels", "model/n_input_channels", "input/n_channels")
+        for key in keys:
+            value = get(self.config, key)
+            if value is not None:
+                return int(value)
+        raise self._lacks("input/n_channels")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes in the order of the outputs; `class_0` … where the configuration names none."""
+        mapping = get(self.config, "label_mapping")
+        names: tuple[str, ...] = ()
+        if isinstance(mapping, str):
+            names = next((value for key, value in _NAMED_MAPPINGS.items() if mapping.endswith(key)), ())
+        elif isinstance(mapping, Mapping):
+            names = mapping_names(mapping)
+        count = get(self.config, "input/n_classes")
+        if count is not None and len(names) != int(count):
+            names = tuple(f"class_{index}" for index in range(int(count)))
+        if not names:
+            raise self._lacks("label_mapping")
+        return names
+
+    @property
+    def model(self) -> Component:
+        """The component that builds the network.
+
+        Raises:
+            ConfigError: the configuration describes a network that Stroma does not have.
+        """
+        config = self.config
+        if get(config, "model/channel_preprocessing"):
+            raise ConfigError("uses model/channel_preprocessing, which Stroma does not have", where=self._config_path)
+        name = get(config, "model/architecture_name")
+        if name:
+            options = dict(get(config, "model/architecture_kwargs") or {})
+            options.pop("encoder_weights", None)
+            component: dict[str, Any] = {"name": "segmentation", "architecture": name}
+            component["encoder"] = options.pop("encoder_name", "resnet34")
+            depth = options.pop("encoder_depth", None)
+            return Component.model_validate(
+                component | ({"depth": depth} if depth else {}) | ({"options": options} if options else {})
+            )
+        encoder = get(config, "model/encoder")
+        if encoder and get(config, "model/meta"):
+            return Component.model_validate(
+                {"name": "image_table", "encoder": encoder, "columns": len(self._table_columns())}
+            )
+        if encoder:
+            dropout = get(config, "model/dropout")
+            return Component.model_validate({"name": "encoder_classifier", "encoder": encoder, "dropout": dropout})
+        if get(config, "model/meta"):
+            return Component(name="table")
+        return self._spectral()
+
+    def _spectral(self) -> Component:
+        config = self.config
+        mlp = get(config, "model/model_name") == "ModelPixelRGB"
+        component: dict[str, Any] = {
+            "name": "spectrum_mlp" if mlp else "spectrum_cnn",
+            "activation": get(config, "model/activation_function"),
+            "normalisation": get(config, "model/normalization"),
+            "dropout": float(get(config, "model/dropout") or 0.0),
+        }
+        if not mlp:
+            component["width"] = int(get(config, "model/channels_base") or 64)
+        return Component.model_validate(component)
+
+    def _table_columns(self) -> list[Any]:
+        columns: list[Any] = get(self.config, "input/meta/attributes") or []
+        return columns
+
+    @property
+    def preparation(self) -> list[str]:
+        """Names of the preparation steps: `l1` for normalised spectra, `divide` for RGB."""
+        normalised = "L1" in str(get(self.config, "input/preprocessing")) or (
+            get(self.config, "input/normalization") == "L1"
+        )
+        if normalised:
+            return ["l1"]
+        return ["divide"] if self.channels == 3 else []
+
+    @property
+    def per_sample(self) -> bool:
+        """Whether the network gives one answer a sample rather than one a pixel."""
+        return self.model.name != "segmentation"
+
+    @property
+    def _config_path(self) -> Path:
+        return self.folder / "config.json"
+
+    def _lacks(self, key: str) -> ConfigError:
+        return ConfigError(f"lacks the key '{key}'", where=self._config_path)
+
+
+def is_htc_run(folder: Path) -> bool:
+    """Whether a folder looks like a run of htc: `config.json` beside `fold*` folders."""
+    return (folder / "config.json").is_file() and any(entry.is_dir() for entry in folder.glob("fold*"))
+
+
+def read_config(path: Path) -> Mapping[str, Any]:
+    """Read an htc configuration: JSON with `//` comments on lines of their own.
+
+    Raises:
+        MissingFile: there is none.
+        InvalidData: it is not JSON, or no mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise MissingFile(
+            "there is no config.json, which tells the architecture of its networks",
+            where=path.parent,
+            next_step="Copy it from the published archive, or name the architecture",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InvalidData(f"is not valid JSON ({error})", where=path) from error
+    try:
+        content = json.loads(re.sub(r"^\s*//.*$", "", text, flags=re.MULTILINE))
+    except json.JSONDecodeError as error:
+        raise InvalidData(f"is not valid JSON ({error})", where=path) from error
+    if not isinstance(content, dict):
+        raise InvalidData("is not an htc configuration", where=path)
+    return content
+
+
+def get(config: Mapping[str, Any], key: str) -> Any:
+    """The value of a nested key such as `model/encoder`, or None where it is absent."""
+    value: Any = config
+    for part in key.split("/"):
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(part)
+    return value
+
+
+def mapping_names(mapping: Mapping[str, Any]) -> tuple[str, ...]:
+    """Class names from either mapping that htc stores: name → index, or with `mapping_name_index` around it.
+
+    Several names may share an index; the first is shown. Indices from 100 on, those above `last_valid_label_index`,
+    and 0 where `zero_is_invalid`, are no classes. In old runs the names are sorted, and `background` is moved to the
+    front where its index is 0.
+    """
+    inner = mapping.get("mapping_name_index", mapping)
+    pairs = [(str(name), int(index)) for name, index in inner.items() if isinstance(index, int)]
+    pairs.sort(key=lambda pair: pair[0] != "background")
+    last = mapping.get("last_valid_label_index", FIRST_INVALID_INDEX - 1) if inner is not mapping else None
+    last = FIRST_INVALID_INDEX - 1 if last is None else min(int(last), FIRST_INVALID_INDEX - 1)
+    first = 1 if inner is not mapping and mapping.get("zero_is_invalid") else 0
+    names: dict[int, str] = {}
+    for name, index in pairs:
+        if first <= index <= last:
+            names.setdefault(index, name)
+    return tuple(names[index] for index in sorted(names))
