@@ -116,7 +116,9 @@ def _statistics(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _pattern_histogram(brightness: NDArray[np.uint8], points: int, radius: int) -> NDArray[np.float64]:
     """Share of each of the `points` + 2 uniform rotation-invariant patterns; the shares sum to 1."""
-    codes = local_binary_pattern(brightness, points, radius, method="uniform").astype(np.intp)
+    padded = np.pad(brightness, radius, mode="edge")  # scikit-image takes what lies outside for black
+    codes = local_binary_pattern(padded, points, radius, method="uniform").astype(np.intp)
+    codes = codes[radius:-radius, radius:-radius]
     shares: NDArray[np.float64] = np.bincount(codes.ravel(), minlength=points + 2) / codes.size
     return shares
 

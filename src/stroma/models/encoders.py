@@ -119,9 +119,8 @@ class TimmEncoder:
         fixed = bool(_config(network).get("fixed_input_size"))
         self.name = name
         self.side = input_px or (native if fixed else None)
-        resample: Any = getattr(network, "set_input_size", None)  # of the position embedding, where there is one
-        if fixed and self.side != native and resample is not None:
-            resample(img_size=(self.side, self.side))
+        if fixed and self.side and self.side != native:
+            _resample_positions(network, name, self.side)
         self._device, self._precision = device, precision
         self._mode = "bilinear" if data["interpolation"] == "bilinear" else "bicubic"
         self._network = network.eval().to(device).to(memory_format=torch.channels_last)
@@ -185,16 +184,29 @@ class TimmEncoder:
         try:
             features = self._forward(torch.zeros((1, side, side, 3), dtype=torch.uint8))
         except (RuntimeError, ValueError, AssertionError) as error:
-            raise UsageError(
-                f"the encoder '{self.name}' cannot take tiles of {side} px ({_one_line(error)})",
-                next_step="Leave out --input-px, or give a multiple of the network's patch size",
-            ) from error
+            raise _impossible_size(self.name, side, error) from error
         if features.ndim != 2:
             raise UsageError(
                 f"the encoder '{self.name}' returns {tuple(features.shape)} instead of one vector a tile",
                 next_step="Choose an encoder that pools its tokens or its map",
             )
         return int(features.shape[1])
+
+
+def _resample_positions(network: nn.Module, name: str, side: int) -> None:
+    """Resample the position embedding to tiles of `side` pixels, where the network has one."""
+    resample: Any = getattr(network, "set_input_size", lambda img_size: None)
+    try:
+        resample(img_size=(side, side))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise _impossible_size(name, side, error) from error
+
+
+def _impossible_size(name: str, side: int, error: Exception) -> UsageError:
+    return UsageError(
+        f"the encoder '{name}' cannot take tiles of {side} px ({_one_line(error)})",
+        next_step="Leave out --input-px, or give a multiple of the network's patch size",
+    )
 
 
 def _build(name: str, weights: str, seed: int) -> tuple[nn.Module, dict[str, Any]]:
