@@ -20,6 +20,7 @@ from stroma.images.guard import check_plausible, foreign_bytes
 from stroma.images.image import Box, Image, Level, downsample_of
 from stroma.images.planes import Plane, mapped_plane, segmented_plane
 from stroma.images.scale import one_mpp
+from stroma.images.tiff_chain import check_page_chain
 from stroma.images.tiff_metadata import named_channels, pixel_size_um
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its remarks on odd files are our errors or nothing
@@ -193,6 +194,8 @@ class _Colours:
 
 
 def _open(path: Path, choice: _Choice) -> _File:
+    with foreign_bytes(path):
+        check_page_chain(path)
     with foreign_bytes(path), tifffile.TiffFile(path) as tiff:
         all_series = tiff.series
         if not 0 <= choice.series < len(all_series):
