@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from PIL import Image as Picture
 
 from stroma.core.errors import InvalidData, MissingFile, UsageError
 from stroma.core.provenance import Provenance
@@ -43,6 +44,7 @@ def test_ids_count_from_the_deepest_common_folder(tmp_path: Path) -> None:
     touch(tmp_path, ["one/a.png", "two/a.png", "two/b.v2.png"])
     assert ids(tmp_path / "two" / "a.png") == ["a"]
     assert ids(tmp_path / "two" / "b.v2.png") == ["b.v2"]
+    assert ids(touch(tmp_path, ["c.ome.tif"]) / "c.ome.tif") == ["c"]
     assert ids(tmp_path / "one" / "a.png", tmp_path / "two") == ["one/a", "two/a", "two/b.v2"]
 
 
@@ -118,9 +120,12 @@ def test_the_files_of_one_dicom_slide_count_once() -> None:
 
 
 def test_a_study_brings_its_ids_and_subjects(tmp_path: Path) -> None:
-    touch(tmp_path, ["data/patient 7/a.png", "data/patient 8/b.png"])
+    for name in ("patient 7/a.png", "patient 8/b.png"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True)
+        Picture.new("RGB", (8, 8)).save(tmp_path / "data" / name)
     (tmp_path / "study.yaml").write_text(
-        "name: slides\nroot: data\nlayout: slides\nopen: {mpp: 0.5}\nsubjects: {rule: path-level, level: 1}\n"
+        "name: slides\nroot: data\nlayout: {name: slides, pictures: true}\nopen: {mpp: 0.5}\n"
+        "subjects: {rule: path-level, level: 1}\n"
     )
     found = find_inputs([tmp_path / "study.yaml"])
     assert [(s.image_id, s.subject_id) for s in found.sources] == [

@@ -23,6 +23,7 @@ from stroma.prepare.slide_tiles import tile_table_path
 from stroma.prepare.sources import open_source, read_sources
 from stroma.prepare.tile_options import TileOptions
 from stroma.prepare.tiles import tile
+from tests.harness.kill import kill_and_resume
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 HISTOPREP = DATA / "slides_jpeg_histoprep"
@@ -185,6 +186,23 @@ def test_unknown_subjects_are_said(tmp_path: Path) -> None:
     assert "subjects unknown: each image counts as its own subject" in result.lines
 
 
+def test_subjects_of_a_study_reach_the_sources(tmp_path: Path) -> None:
+    for name in ("patient 7/a.png", "patient 8/b.png"):
+        slide(tmp_path / "data" / name)
+    (tmp_path / "study.yaml").write_text(
+        "name: slides\nroot: data\nlayout: {name: slides, pictures: true}\nopen: {mpp: 0.5}\n"
+        "subjects: {rule: path-level, level: 1}\n"
+    )
+    result = tile(options(tmp_path / "study.yaml", output=tmp_path / "out", tile_px=10, mpp=1.0))
+    assert result.done == 2
+    assert not any("subjects unknown" in line for line in result.lines)
+    assert read_sources(tmp_path / "out")["subject_id"].to_list() == ["patient 7", "patient 8"]
+    table = tiles_of(tmp_path / "out", "patient 7/a")
+    assert table["w"].unique().to_list() == [20]
+    settings = read_provenance(tile_table_path(tmp_path / "out", "patient 7/a")).settings
+    assert open_source(tmp_path / "data" / "patient 7" / "a.png", settings).mpp == 0.5
+
+
 # --- run again -----------------------------------------------------------------------------------------------
 
 
@@ -247,6 +265,16 @@ def test_a_run_killed_midway_leaves_nothing_that_looks_complete(
     monkeypatch.undo()
     assert tile(options(tmp_path / "in", output=tmp_path / "killed", **again)).skipped == 1
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+@pytest.mark.proof
+def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    for seed in range(4):
+        slide(tmp_path / "in" / f"{seed}.png", 300, 400, seed)
+    arguments = ["tile", str(tmp_path / "in"), "--tile-px", "16", "--min-tissue", "0", "--save-images"]
+    comparison = kill_and_resume(arguments, tmp_path / "kills", kills=6)
+    assert comparison.kills > 0
+    assert comparison.differences == []
 
 
 def test_other_settings_are_an_error_naming_them_or_overwrite(tmp_path: Path) -> None:

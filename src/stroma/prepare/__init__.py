@@ -2,5 +2,13 @@
 
 from stroma.core.registry import Registry
 
-registry = Registry("stroma.prepare", {})
+registry = Registry(
+    "stroma.prepare",
+    {
+        "tile": "stroma.prepare.tiles:tile",
+        "TileOptions": "stroma.prepare.tile_options:TileOptions",
+        "find_inputs": "stroma.prepare.inputs:find_inputs",
+        "read_sources": "stroma.prepare.sources:read_sources",
+    },
+)
 __getattr__, __dir__ = registry.attributes()

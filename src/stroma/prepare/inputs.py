@@ -19,8 +19,7 @@ from stroma.study.listing import is_hidden, list_files
 from stroma.study.patterns import without_suffix
 from stroma.study.study import open_study
 
-_NOT_LOOKED_FOR = ("tivita",)
-"""Readers whose files are no RGB images; they are taken only when named."""
+_CUBE_READERS = ("tivita",)
 _DICOM_HEADER = 256 * 1024
 
 
@@ -88,7 +87,7 @@ def find_inputs(inputs: Sequence[Path], *, output: Path | None = None, cubes: bo
             studies += found
             subjects_known.append(known)
             continue
-        root, matches = _expand(entry, output, notes, _SUFFIXES[cubes]())
+        root, matches = _expand(entry, output, notes, _suffixes(cubes))
         roots.append(root)
         files.update(dict.fromkeys(matches))
     plain = _with_ids(files, roots)
@@ -160,16 +159,9 @@ def _images_among(paths: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path
     return kept
 
 
-def _picture_suffixes() -> tuple[str, ...]:
-    names = [name for name in (*READERS, *registry.plugins) if name not in _NOT_LOOKED_FOR]
+def _suffixes(cubes: bool) -> tuple[str, ...]:
+    names = _CUBE_READERS if cubes else [name for name in (*READERS, *registry.plugins) if name not in _CUBE_READERS]
     return tuple(sorted({suffix.lower() for name in names for suffix in registry.get(name).suffixes}))
-
-
-def _cube_suffixes() -> tuple[str, ...]:
-    return tuple(sorted({suffix.lower() for name in _NOT_LOOKED_FOR for suffix in registry.get(name).suffixes}))
-
-
-_SUFFIXES = {False: _picture_suffixes, True: _cube_suffixes}
 
 
 def _readable(suffixes: tuple[str, ...]) -> str:
@@ -198,7 +190,7 @@ def _with_ids(files: Iterable[Path], roots: Sequence[Path]) -> list[Source]:
     except ValueError as error:
         raise UsageError("the inputs lie on different drives", next_step="Run the verb once for each") from error
     ids = [identifier(without_suffix(path.relative_to(root).as_posix())) for path in files]
-    return [Source(identifier, identifier, path) for identifier, path in zip(ids, files, strict=True)]
+    return [Source(image_id, image_id, path) for image_id, path in zip(ids, files, strict=True)]
 
 
 def _check_unique(sources: Sequence[Source]) -> None:

@@ -5,6 +5,8 @@ from stroma.core.registry import Registry
 registry = Registry(
     "stroma.regions",
     {
+        "tile_grid": "stroma.regions.grid:tile_grid",
+        "box_coverage": "stroma.regions.grid:box_coverage",
         "read_mask": "stroma.regions.masks:read_mask",
         "rgb_to_index": "stroma.regions.masks:rgb_to_index",
         "Annotation": "stroma.regions.annotation:Annotation",
