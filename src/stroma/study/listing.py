@@ -19,10 +19,12 @@ class Problem:
     Attributes:
         path: Relative to the study's root, with `/`.
         message: What is wrong with it, as the end of a sentence that begins with the path.
+        harmless: Whether it is only something else than an image: a README, a file of the system.
     """
 
     path: str
     message: str
+    harmless: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,14 @@ class Listing:
         return InputRecord("listing", sum(self.files.values()), digest.hexdigest())
 
 
+_RESULTS = ("run.json", "sources.parquet", "predictions.parquet")
+_OURS = ("study.yaml", "catalog.parquet", "annotations.parquet")
+
+
 def list_files(root: Path, below: str = "") -> Listing:
     """List everything below `root / below`, following links but no circle of them.
+
+    What Stroma writes is not part of a study: folders with its results, and the files beside `study.yaml`.
 
     Args:
         root: The study's root.
@@ -77,9 +85,12 @@ def list_files(root: Path, below: str = "") -> Listing:
             except OSError as error:
                 problems.append(Problem(folder, f"cannot be listed ({error.strerror})"))
                 continue
+            if folder != below and _holds_results(folder, [entry.name for entry in entries]):
+                continue
+            folders += [folder] if folder != below else []
             for entry in entries:
                 path = f"{folder}/{entry.name}" if folder else entry.name
-                problem = _add(entry, path, above, files, folders, pending)
+                problem = "" if _is_ours(entry.name) else _add(entry, path, above, files, pending)
                 if problem:
                     problems.append(Problem(path.encode("utf-8", "replace").decode(), problem))
     return Listing(
@@ -95,7 +106,6 @@ def _add(
     path: str,
     above: tuple[str, ...],
     files: dict[str, int],
-    folders: list[str],
     pending: list[tuple[str, tuple[str, ...]]],
 ) -> str:
     """Sort one entry into the listing; return what is wrong with it, if anything."""
@@ -114,9 +124,18 @@ def _add(
         if real in above:
             return "is a link to a folder above it; it is not followed"
         above = (*above, real)
-    folders.append(path)
     pending.append((path, above))
     return ""
+
+
+def _holds_results(folder: str, names: list[str]) -> bool:
+    if folder.rpartition("/")[2] == "log":
+        return any(name.endswith(".jsonl") for name in names)
+    return any(name in _RESULTS or name.endswith(".done.json") for name in names)
+
+
+def _is_ours(name: str) -> bool:
+    return name in _OURS or name.startswith(".tmp-") or name.endswith((".catalog.parquet", ".annotations.parquet"))
 
 
 def is_hidden(path: str) -> bool:

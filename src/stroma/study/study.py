@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from stroma.core.config import load_config, to_plain
+from stroma.core.config import load_config
 from stroma.core.errors import ConfigError, InvalidData, MissingFile, UsageError, nearest
-from stroma.core.provenance import InputRecord, Provenance, check_format
-from stroma.core.tables import read_provenance, read_table, write_table
+from stroma.core.provenance import check_format
 from stroma.images.image import Image
 from stroma.images.open import open_image
 from stroma.study import registry
@@ -26,9 +24,9 @@ from stroma.study.layouts.layout import Layout
 from stroma.study.listing import Listing, Problem
 from stroma.study.masks import AnnotatedMask, read_labels
 from stroma.study.rgb import read_rgb
-from stroma.study.schema import ANNOTATIONS_FORMAT, CATALOG_FORMAT
 from stroma.study.splits import Splits
-from stroma.study.subjects import find_subjects, join_table, subjects_known
+from stroma.study.subjects import subjects_known
+from stroma.study.tables import Tables, derive_tables, store_tables, stored_tables
 
 
 def open_study(path: Path | str) -> Study:
@@ -63,6 +61,7 @@ class Study:
     Args:
         config: What `study.yaml` holds.
         path: Where it lies.
+        tables: Its tables, when they have just been made.
 
     Attributes:
         config: What `study.yaml` holds.
@@ -70,10 +69,12 @@ class Study:
         root: Folder with the images.
     """
 
-    def __init__(self, config: StudyConfig, path: Path) -> None:
+    def __init__(self, config: StudyConfig, path: Path, tables: Tables | None = None) -> None:
         self.config = config
         self.path = Path(path)
         self.root = Path(os.path.normpath(self.path.parent / config.root))
+        if tables is not None:
+            self.__dict__["_tables"] = tables
 
     @property
     def name(self) -> str:
@@ -96,12 +97,12 @@ class Study:
     @property
     def catalog(self) -> pl.DataFrame:
         """One row an image: `image_id, subject_id, path` (relative to `root`) and metadata, sorted by id."""
-        return self._tables[0]
+        return self._tables.catalog
 
     @property
     def annotations(self) -> pl.DataFrame:
         """One row an annotation (`ANNOTATIONS_SCHEMA`)."""
-        return self._tables[1]
+        return self._tables.annotations
 
     @property
     def subject_known(self) -> bool:
@@ -116,71 +117,45 @@ class Study:
         return f"unknown subjects: each of the {count:,} images counts as its own"
 
     @cached_property
-    def _layout(self) -> Layout:
+    def layout(self) -> Layout:
+        """How the files lie."""
         layout: Layout = self.config.layout.make(registry)
         return layout
 
-    @cached_property
-    def _tables(self) -> tuple[pl.DataFrame, pl.DataFrame]:
-        listing = self._listing()
-        return self._stored(listing) or self._derive(listing)[0]
+    def listing(self) -> Listing:
+        """What lies in the folder of the study now.
 
-    def refresh(self) -> tuple[Problem, ...]:
-        """Make the tables again from the files.
-
-        Returns:
-            What was left out, and why.
+        Raises:
+            MissingFile: the folder does not exist.
         """
-        self.__dict__.pop("_rows", None)
-        self.__dict__["_tables"], problems = self._derive(self._listing())
-        return problems
-
-    def _listing(self) -> Listing:
         if not self.root.is_dir():
             raise MissingFile(
                 "the folder of the study does not exist", where=self.root, next_step=f"Correct 'root' in {self.path}"
             )
-        return self._layout.listing(self.root)
+        return self.layout.listing(self.root)
 
-    def _derive(self, listing: Listing) -> tuple[tuple[pl.DataFrame, pl.DataFrame], tuple[Problem, ...]]:
-        scan = self._layout.scan(listing)
-        catalog, problems = scan.catalog, scan.problems
-        if not len(catalog):
-            raise InvalidData(f"holds no images of the layout '{self.config.layout.name}'", where=self.root)
-        if self.config.table is not None:
-            catalog, unmatched = join_table(catalog, self.path.parent / self.config.table)
-            problems = (*problems, *unmatched)
-        catalog = find_subjects(catalog, self.config.subjects, where=self.path)
-        with suppress(OSError):  # a read-only folder: the tables are made each time
-            write_table(catalog, self._table_path("catalog"), self._provenance(CATALOG_FORMAT, listing))
-            write_table(
-                scan.annotations, self._table_path("annotations"), self._provenance(ANNOTATIONS_FORMAT, listing)
-            )
-        return (catalog, scan.annotations), problems
+    @cached_property
+    def _tables(self) -> Tables:
+        listing = self.listing()
+        stored = stored_tables(self.config, self.path, listing)
+        if stored is not None:
+            return stored
+        tables = derive_tables(self.config, self.path, self.layout.scan(listing))
+        store_tables(tables, self.config, self.path, listing)
+        return tables
 
-    def _stored(self, listing: Listing) -> tuple[pl.DataFrame, pl.DataFrame] | None:
-        """The tables beside `study.yaml`, if they were made from these files with these settings."""
-        tables = []
-        for name, kind in (("catalog", CATALOG_FORMAT), ("annotations", ANNOTATIONS_FORMAT)):
-            path = self._table_path(name)
-            try:
-                if not path.is_file() or read_provenance(path) != self._provenance(kind, listing):
-                    return None
-                tables.append(read_table(path))
-            except (InvalidData, OSError):  # damaged or of another kind: made again
-                return None
-        return tables[0], tables[1]
+    def refresh(self) -> tuple[Problem, ...]:
+        """Make the tables again from the files, also when no name and no size has changed.
 
-    def _table_path(self, name: str) -> Path:
-        prefix = "" if self.path.name == STUDY_FILE else f"{self.path.stem}."
-        return self.path.with_name(f"{prefix}{name}.parquet")
-
-    def _provenance(self, kind: str, listing: Listing) -> Provenance:
-        settings = {"layout": to_plain(self.config.layout), "subjects": to_plain(self.config.subjects)}
-        inputs = [listing.record()]
-        if self.config.table is not None:
-            inputs.append(InputRecord.of("table", self.path.parent / self.config.table))
-        return Provenance(kind, settings, tuple(inputs))
+        Returns:
+            What was left out, and why.
+        """
+        listing = self.listing()
+        tables = derive_tables(self.config, self.path, self.layout.scan(listing))
+        store_tables(tables, self.config, self.path, listing)
+        self.__dict__.pop("_rows", None)
+        self.__dict__["_tables"] = tables
+        return tables.problems
 
     @cached_property
     def _rows(self) -> dict[str, int]:
@@ -273,13 +248,11 @@ class Study:
 
     @property
     def _of_layer(self) -> pl.DataFrame:
-        return self.annotations.filter(pl.col("layer") == self.layer)
+        return self.annotations.filter(pl.col("layer").eq_missing(self.layer))
 
     def annotated(self, annotator: str | None = None) -> list[str]:
-        """Ids of the images that have a mask by `annotator` (default: by any of `annotators`), sorted."""
-        rows = self._of_layer.filter(
-            pl.col("kind").str.starts_with("mask"), pl.col("annotator").is_in(self._among(annotator))
-        )
+        """Ids of the images that were annotated by `annotator` (default: by any of `annotators`), sorted."""
+        rows = self._of_layer.filter(pl.col("annotator").is_in(self._among(annotator)))
         return rows["image_id"].unique().sort().to_list()
 
     def _among(self, annotator: str | None) -> tuple[str, ...]:
@@ -332,7 +305,7 @@ class Study:
         return self.annotated_mask(image_id, annotator).labels
 
     def splits(self) -> Splits:
-        """Divide the images as `study.yaml` says.
+        """Divide the images as `study.yaml` says; drawn folds hold annotated images only, if any are annotated.
 
         Raises:
             ConfigError: it does not say.
@@ -358,11 +331,13 @@ class Study:
                 seed=rule.seed,
                 validation_fraction=rule.validation_fraction,
             )
+        drawn = self.catalog.filter(pl.col("image_id").is_in(self.annotated() or list(self)))
+        absent = set(self.catalog["subject_id"]) - set(drawn["subject_id"])
         return Splits.by_subject(
-            self.catalog,
+            drawn,
             folds=rule.folds,
             seed=rule.seed,
-            test_subjects=rule.test_subjects,
+            test_subjects=[name for name in rule.test_subjects if name not in absent],
             test_fraction=rule.test_fraction,
             validation_fraction=rule.validation_fraction,
             annotations=self.annotations,

@@ -152,7 +152,7 @@ def _image_folders(listing: Listing, subjects: str, problems: list[Problem]) -> 
     folders: dict[str, dict[str, int]] = {}
     for path in listing.folders:
         if is_hidden(path) and path.count("/") <= depth + 1:
-            problems.append(Problem(path, "is a hidden folder; it is left out"))
+            problems.append(Problem(path, "is a hidden folder; it is left out", harmless=True))
         elif path.count("/") == depth + 1:
             folders[path] = {}
     for path, size in listing.files.items():
@@ -162,7 +162,7 @@ def _image_folders(listing: Listing, subjects: str, problems: list[Problem]) -> 
             if folder in folders:
                 folders[folder][parts[-1]] = size
         elif path.startswith(f"{subjects}/"):
-            problems.append(Problem(path, "is a file where a folder is expected; it is left out"))
+            problems.append(Problem(path, "is a file where a folder is expected; it is left out", harmless=True))
     yield from folders.items()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import polars as pl
@@ -135,3 +135,23 @@ def image_counts(annotations: pl.DataFrame, labels: Iterable[str]) -> dict[str, 
         .iter_rows()
     )
     return {label: counted.get(label, 0) for label in [*labels, *sorted(set(counted) - set(labels))]}
+
+
+def other_files(paths: Iterable[str]) -> list[Problem]:
+    """One line for each suffix of files that are no part of a layout."""
+    by_suffix: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        by_suffix.setdefault(PurePosixPath(path).suffix.lower(), []).append(path)
+    problems = []
+    for suffix, found in by_suffix.items():
+        more = f", and so are {len(found) - 1} more '{suffix}' files" if len(found) > 1 else ""
+        problems.append(Problem(found[0], f"is no part of this layout{more}", harmless=True))
+    return problems
+
+
+def split_column(scan: Scan) -> str | None:
+    """`split` when the catalog has such a column with a train part and another one."""
+    if "split" not in scan.catalog.columns:
+        return None
+    parts = {str(part).lower() for part in scan.catalog["split"].drop_nulls()}
+    return "split" if parts & {"train", "training"} and len(parts) > 1 else None

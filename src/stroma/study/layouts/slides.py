@@ -1,0 +1,128 @@
+"""The layout of a folder of slides or pictures without annotations, nested as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from openslide import OpenSlide, OpenSlideError
+
+from stroma.study.layouts.layout import (
+    Proposal,
+    Recognition,
+    Scan,
+    annotation_table,
+    catalog_table,
+    identifier,
+    other_files,
+    split_column,
+)
+from stroma.study.layouts.masks import image_row
+from stroma.study.listing import Listing, Problem, is_hidden, list_files
+from stroma.study.patterns import IMAGE_SUFFIXES, PICTURE_SUFFIXES, suffix_of, without_suffix
+
+_OPENERS = 4  # opening a slide waits for the disk or the network most of the time
+
+
+@dataclass(frozen=True)
+class SlideFolder:
+    """A folder of slides, at any depth.
+
+    Args:
+        pictures: Whether PNG, JPEG and BMP files count too; beside slides they are usually thumbnails.
+    """
+
+    pictures: bool = False
+
+    @classmethod
+    def recognise(cls, listing: Listing) -> Recognition | None:
+        """Recognise a tree with slides, else one with pictures."""
+        slides = slide_files(listing, pictures=False)
+        if slides:
+            return Recognition("slides", f"{len(slides)} files named like slides", {})
+        pictures = slide_files(listing, pictures=True)
+        reason = f"{len(pictures)} pictures without masks"
+        return Recognition("slides", reason, {"pictures": True}) if pictures else None
+
+    def listing(self, root: Path) -> Listing:
+        """List everything below the root."""
+        return list_files(root)
+
+    def scan(self, listing: Listing) -> Scan:
+        """Make the tables; opens the header of each slide, since names do not tell what can be read.
+
+        The catalog has further columns `height`, `width`, `mpp`. The DICOM files of one slide are one image,
+        named after the first of them.
+        """
+        problems = list(listing.problems)
+        files = slide_files(listing, pictures=self.pictures)
+        companions = _companions(files)
+        rest = set(files)
+        others = [p for p in listing.files if p not in rest and not is_hidden(p) and not _belongs(p, companions)]
+        problems += other_files(others)
+        with ThreadPoolExecutor(_OPENERS) as pool:
+            found = list(pool.map(lambda path: _open(listing.root, path), _one_per_series(listing.root, files)))
+        rows = []
+        for row, failed in found:
+            rows += [row] if row else []
+            problems += failed
+        return Scan(
+            catalog_table(rows, where=listing.root),
+            annotation_table([]),
+            tuple(sorted(problems, key=lambda problem: problem.path)),
+        )
+
+    def propose(self, listing: Listing, scan: Scan) -> Proposal:
+        """Slides alone have no labels."""
+        without = scan.catalog["mpp"].null_count() if "mpp" in scan.catalog.columns else len(scan.catalog)
+        notes = [f"{without} of {len(scan.catalog)} do not state their resolution: add 'open: {{mpp: …}}'"]
+        return Proposal(split_column=split_column(scan), notes=notes if without else ())
+
+
+def _open(root: Path, path: str) -> tuple[dict[str, Any] | None, list[Problem]]:
+    problems: list[Problem] = []
+    row = image_row(root, identifier(without_suffix(path)), None, path, problems)
+    return row, problems
+
+
+def slide_files(listing: Listing, *, pictures: bool = False) -> list[str]:
+    """Files with the suffix of a slide, without those that belong to another slide."""
+    wanted = IMAGE_SUFFIXES if pictures else IMAGE_SUFFIXES - PICTURE_SUFFIXES
+    files = [path for path in listing.files if suffix_of(path) in wanted and not is_hidden(path)]
+    companions = _companions(files)
+    return [path for path in files if not _belongs(path, companions)]
+
+
+def _companions(files: Sequence[str]) -> tuple[str, ...]:
+    """Beginnings of the paths that belong to a slide of several files: `x/` of `x.mrxs`, `x` of `x.vms`."""
+    folders = [f"{without_suffix(path)}/" for path in files if suffix_of(path) == ".mrxs"]
+    return (*folders, *(without_suffix(path) for path in files if suffix_of(path) in {".vms", ".vmu"}))
+
+
+def _belongs(path: str, companions: tuple[str, ...]) -> bool:
+    return path.startswith(companions) and suffix_of(path) not in {".mrxs", ".vms", ".vmu"}
+
+
+def _one_per_series(root: Path, files: Sequence[str]) -> Iterator[str]:
+    """The files, of the DICOM files of one slide only the first."""
+    seen: set[tuple[str, str]] = set()
+    for path in files:
+        if suffix_of(path) == ".dcm":
+            series = _series(root / path)
+            key = (PurePosixPath(path).parent.as_posix(), series)
+            if series and key in seen:
+                continue
+            seen.add(key)
+        yield path
+
+
+def _series(path: Path) -> str:
+    """SeriesInstanceUID of a DICOM slide; it is compared and not kept. Empty when the file cannot be opened."""
+    try:
+        with OpenSlide(path) as slide:
+            return str(slide.properties.get("dicom.SeriesInstanceUID", ""))
+    except (OpenSlideError, OSError):
+        return ""

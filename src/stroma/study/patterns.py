@@ -1,0 +1,92 @@
+"""Path patterns such as `masks/{class}/{id}`, and the suffixes of image files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+
+from stroma.core.errors import ConfigError, nearest
+from stroma.images.picture import PictureImage
+from stroma.images.slide import SlideImage
+from stroma.images.tiff import TiffImage
+
+FIELDS = ("id", "class", "split", "annotator")
+PICTURE_SUFFIXES = frozenset(PictureImage.suffixes)
+TIFF_SUFFIXES = frozenset(TiffImage.suffixes)
+SLIDE_SUFFIXES = frozenset(SlideImage.suffixes)
+IMAGE_SUFFIXES = PICTURE_SUFFIXES | TIFF_SUFFIXES | SLIDE_SUFFIXES
+_BEFORE_TIFF = (".ome", ".qptiff")
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A path below the root, without suffix, in which `{id}`, `{class}`, `{split}`, `{annotator}` stand for text.
+
+    `{id}` may contain `/`, the others not.
+
+    Raises:
+        ConfigError: an unknown field, a field twice, or no `{id}`.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        for name in self.fields:
+            if name not in FIELDS:
+                raise ConfigError(
+                    f"the pattern '{self.text}' has the unknown field '{name}'", next_step=nearest(name, FIELDS)
+                )
+            if self.fields.count(name) > 1:
+                raise ConfigError(f"the pattern '{self.text}' has '{{{name}}}' twice")
+        if "id" not in self.fields:
+            raise ConfigError(f"the pattern '{self.text}' lacks {{id}}")
+
+    @cached_property
+    def _parts(self) -> list[str]:
+        """Literal text and field names in turn, beginning and ending with literal text."""
+        return re.split(r"\{(\w+)\}", self.text)
+
+    @cached_property
+    def fields(self) -> list[str]:
+        """Names of the fields, in order."""
+        return self._parts[1::2]
+
+    def matches(self, stem: str) -> Iterator[dict[str, str]]:
+        """All ways to read `stem` (a path without suffix), those with the longest fields first."""
+        if stem.startswith(self._parts[0]):
+            yield from self._rest(stem[len(self._parts[0]) :], 1)
+
+    def _rest(self, text: str, part: int) -> Iterator[dict[str, str]]:
+        if part >= len(self._parts):
+            if not text:
+                yield {}
+            return
+        name, literal = self._parts[part], self._parts[part + 1]
+        last = part + 2 >= len(self._parts)
+        end = len(text) - len(literal) if last else len(text)
+        while end > 0:
+            if text.startswith(literal, end) and (name == "id" or "/" not in text[:end]):
+                for following in self._rest(text[end + len(literal) :], part + 2):
+                    yield {name: text[:end], **following}
+            if last:
+                return
+            end = text.rfind(literal, 0, end - 1 + len(literal)) if literal else end - 1
+
+
+def without_suffix(path: str) -> str:
+    """The path without its suffix; `.ome.tif` counts as one suffix."""
+    file = PurePosixPath(path)
+    if not file.suffix:
+        return path
+    stem = path[: -len(file.suffix)]
+    if file.suffix.lower() in TIFF_SUFFIXES and stem.lower().endswith(_BEFORE_TIFF):
+        stem = stem[: stem.rindex(".")]
+    return stem
+
+
+def suffix_of(path: str) -> str:
+    """The suffix in lower case."""
+    return PurePosixPath(path).suffix.lower()
