@@ -129,6 +129,12 @@ def test_a_target_resolution_sets_the_size_of_tiles(tmp_path: Path) -> None:
     assert Picture.open(saved[0]).size == (10, 10)
 
 
+def test_a_target_finer_than_the_slide_is_said(tmp_path: Path) -> None:
+    slide(tmp_path / "s.png")
+    result = tile(options(tmp_path / "s.png", output=tmp_path / "out", tile_px=20, mpp=0.25, source_mpp=0.5))
+    assert any("read tiles are enlarged" in line for line in result.lines)
+
+
 def test_images_open_again_with_the_resolution_they_were_tiled_with(tmp_path: Path) -> None:
     slide(tmp_path / "s.png")
     tile(options(tmp_path / "s.png", output=tmp_path / "out", tile_px=10, mpp=0.5, source_mpp=0.25))
@@ -353,7 +359,8 @@ def test_a_target_resolution_needs_a_source_resolution(tmp_path: Path) -> None:
 
 def test_a_tile_larger_than_the_slide_is_padded_or_refused_with_both_sizes(tmp_path: Path) -> None:
     slide(tmp_path / "s.png")
-    tile(options(tmp_path / "s.png", output=tmp_path / "keep", tile_px=128, min_tissue=0.05))
+    kept = tile(options(tmp_path / "s.png", output=tmp_path / "keep", tile_px=128, min_tissue=0.05))
+    assert any("reach beyond the slide, 100 wide × 60 high" in line for line in kept.lines)
     assert list(tiles_of(tmp_path / "keep", "s").select("x", "y", "w", "h").iter_rows()) == [(0, 0, 128, 128)]
     result = tile(options(tmp_path / "s.png", output=tmp_path / "drop", tile_px=128, out_of_bounds="drop"))
     assert result.exit_code == 1

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stroma.core.errors import UsageError
+from stroma.regions.grid import OutOfBounds, box_coverage, tile_grid, tile_step
 from stroma.slides.tissue import clean_mask, gaussian_blur, gray, otsu_threshold, tissue_mask
 
 SLIDES = Path(__file__).parents[2].parent / "shared" / "data" / "slides_jpeg_histoprep"
@@ -60,6 +61,36 @@ def test_threshold_and_area_equal_histoprep(
 def test_crop_of_the_coarsest_level_equals_histoprep(options: dict[str, float], expected: tuple[int, int]) -> None:
     threshold, mask = tissue_mask(histoprep_level("slide.jpeg", 2)[:500, :500], **options)  # type: ignore[arg-type]
     assert (threshold, int(mask.sum())) == expected
+
+
+@needs_slides
+@pytest.mark.parametrize(
+    ("name", "level", "counts"),
+    [("slide.jpeg", 2, [91, 93, 24, 63, 16, 15]), ("slide_with_ink.jpeg", 3, [31, 53, 19, 16, 9, 8])],
+)
+def test_numbers_of_tiles_equal_histoprep(name: str, level: int, counts: list[int]) -> None:
+    """(width, overlap, largest background, in bounds) of six calls with the mask of the coarsest level."""
+    _, mask = tissue_mask(histoprep_level(name, level), sigma=0)
+    with Image.open(SLIDES / name) as picture:
+        width, height = picture.size
+    calls: list[tuple[int, float, float, OutOfBounds]] = [
+        (224, 0, 0.5, "keep"), (256, 0, 0.95, "keep"), (512, 0, 0.95, "keep"),
+        (512, 0.5, 0.5, "keep"), (512, 0, 0.95, "drop-last"), (640, 0, 0.75, "keep"),
+    ]  # fmt: skip
+    found = []
+    for size, overlap, background, bounds in calls:
+        grid = tile_grid(width, height, size, tile_step(size, overlap), out_of_bounds=bounds)
+        covered = box_coverage(mask, grid, (height / mask.shape[0], width / mask.shape[1]))
+        found.append(int((1 - covered <= background + 1e-9).sum()))
+    assert found == counts
+
+
+@needs_slides
+def test_backgrounds_of_tiles_equal_histoprep() -> None:
+    _, mask = tissue_mask(histoprep_level("slide.jpeg", 2), sigma=0)
+    grid = tile_grid(2500, 2500, 1000, out_of_bounds="drop")
+    background = 1 - box_coverage(mask, grid, (4, 4))
+    np.testing.assert_allclose(background, [0.3456, 0.297744, 0.435136, 0.29896], atol=1e-9)
 
 
 def two_tone(dark: int = 100, bright: int = 230) -> NDArray[np.uint8]:

@@ -52,7 +52,7 @@ class SlideReport:
         size_px: Edge of a tile in level-0 pixels.
         tissue: Fraction of the slide that is tissue, 0-1.
         threshold: Of the tissue, 0-255.
-        note: Something the user should know about this slide, or an empty string.
+        notes: What the user should know about this slide, a line each.
     """
 
     tiles: int
@@ -60,7 +60,7 @@ class SlideReport:
     size_px: int
     tissue: float
     threshold: int
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def slide_provenance(source: Source, options: TileOptions) -> Provenance:
@@ -115,7 +115,8 @@ def tile_slide(source: Source, options: TileOptions) -> SlideReport:
         outputs += _write_tile_images(image, boxes, mpp, folder / "images" / name, options)
     with stage("write"):
         write_done(record, provenance, outputs)
-    return SlideReport(len(table), len(grid), size, float(mask.mean()), threshold, _note(image, mpp, options))
+    notes = _notes(image, size, mpp, options)
+    return SlideReport(len(table), len(grid), size, float(mask.mean()), threshold, notes)
 
 
 def _tile_size(image: Image, options: TileOptions) -> tuple[int, float | None]:
@@ -207,7 +208,11 @@ def _write_image(pixels: NDArray[Any], path: Path, options: TileOptions) -> None
         Picture.fromarray(rgb).save(temporary, format=options.image_format.upper(), **more)
 
 
-def _note(image: Image, mpp: float | None, options: TileOptions) -> str:
+def _notes(image: Image, size_px: int, mpp: float | None, options: TileOptions) -> tuple[str, ...]:
+    notes = []
+    height, width, _ = image.shape
+    if size_px > min(height, width):
+        notes.append(f"tiles of {size_px} level-0 px reach beyond the slide, {width} wide × {height} high")
     if options.mpp is not None and mpp is not None and image.mpp is not None and image.mpp > mpp * 1.01:
-        return f"its pixels of {image.mpp:g} µm are coarser than {options.mpp:g} µm: read tiles will be enlarged"
-    return ""
+        notes.append(f"its pixels of {image.mpp:g} µm are coarser than {options.mpp:g} µm: read tiles are enlarged")
+    return tuple(notes)

@@ -120,7 +120,6 @@ def _is_complete(source: Source, options: TileOptions) -> bool:
 def _plan(found: Found, todo: Sequence[Source], options: TileOptions) -> VerbResult:
     lines = [f"{'to do' if source in todo else 'complete'}: {source}: {source.path}" for source in found.sources]
     return VerbResult(
-        output=options.output,
         summary={"images": len(found.sources), "to do": len(todo)},
         lines=[*found.notes, *_subject_lines(found), *lines],
     )
@@ -151,6 +150,5 @@ def _report_lines(reports: Sequence[tuple[Source, SlideReport]], options: TileOp
                 f"{source}: {report.tiles:,} of {report.grid:,} tiles, {report.size_px} level-0 px wide, "
                 f"tissue fraction of the slide {report.tissue:.3f}, threshold {report.threshold}"
             )
-        if report.note:
-            lines.append(f"{source}: {report.note}")
+        lines += [f"{source}: {note}" for note in report.notes]
     return lines
