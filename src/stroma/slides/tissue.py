@@ -57,7 +57,7 @@ def tissue_mask(
         brightness = gaussian_blur(brightness, sigma)
     if threshold is None:
         filled = brightness if method == "otsu" else shades
-        counts = np.bincount(brightness[(filled != 0) & (filled != 255)], minlength=256)
+        counts = _histogram(brightness, (filled != 0) & (filled != 255))
         threshold = min(255, max(0, int(otsu_threshold(counts) * max(0.0, multiplier) + 0.5)))
     return threshold, brightness <= threshold
 
@@ -84,6 +84,15 @@ def _unsaturated(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return result
 
 
+def _histogram(values: NDArray[np.uint8], where: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Number of pixels of each value; in strips, since NumPy counts in eight bytes a pixel."""
+    counts = np.zeros(256, dtype=np.int64)
+    for start in range(0, len(values), _ROWS):
+        strip = slice(start, start + _ROWS)
+        counts += np.bincount(values[strip][where[strip]], minlength=256)
+    return counts
+
+
 def gaussian_blur(image: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
     """Gaussian blur of (H, W) uint8, equal to OpenCV's `GaussianBlur` bit by bit.
 
@@ -93,7 +102,9 @@ def gaussian_blur(image: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
     kernel = _blur_kernel(sigma)
     rows = ndimage.correlate1d(image, kernel, axis=1, output=np.uint16, mode="mirror")
     both = ndimage.correlate1d(rows, kernel, axis=0, output=np.uint32, mode="mirror")
-    result: NDArray[np.uint8] = np.minimum((both + (1 << 15)) >> 16, 255).astype(np.uint8)
+    both += 1 << 15
+    both >>= 16
+    result: NDArray[np.uint8] = np.minimum(both, 255, out=both).astype(np.uint8)
     return result
 
 
