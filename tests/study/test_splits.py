@@ -140,3 +140,8 @@ def test_splits_can_be_written_by_hand(tmp_path: Path) -> None:
     path.write_text("image_id,fold,role\nS00_0,a,train\nS00_0,a,train\n")
     with pytest.raises(InvalidData, match="'S00_0' twice in a"):
         Splits.load(path)
+
+
+def test_one_subject_cannot_be_divided() -> None:
+    with pytest.raises(UsageError, match="1 subject cannot be divided"):
+        Splits.by_subject(catalog(1), folds=1)

@@ -178,12 +178,7 @@ class Splits:
             test = subjects[: max(1, round(test_fraction * len(subjects)))]
         rest = [name for name in subjects if name not in test]
         if len(rest) < max(2, folds):
-            raise UsageError(
-                f"{len(rest)} subjects allow {len(rest)} folds, {max(2, folds)} are needed"
-                if folds > 1
-                else f"{len(rest)} subjects cannot be divided into train and validation",
-                next_step="Set folds to fewer" + (", or keep fewer subjects for the test" if test else ""),
-            )
+            raise _too_few(len(rest), folds, bool(test))
         if folds == 1:
             count = min(len(rest) - 1, max(1, round(validation_fraction * len(rest))))
             parts = [rest[:count]]
@@ -220,14 +215,28 @@ class Splits:
             raise UsageError(f"the catalog has no column '{column}'", next_step=nearest(column, catalog.columns))
         given = catalog.filter(pl.col(column).is_not_null()).with_columns(pl.col(column).alias("role"))
         splits = cls.of(given.select("image_id", "role"), where=f"column '{column}'")
+        splits.check(catalog, where=f"column '{column}'")
         if not splits.ids("validation"):
             train = catalog.join(pl.DataFrame({"image_id": splits.ids("train")}), on="image_id")
             inner = cls.by_subject(train, folds=folds, seed=seed, validation_fraction=validation_fraction)
             test = splits.table.filter(pl.col("role") != "train")
             repeated = [test.with_columns(pl.lit(fold).alias("fold")) for fold in inner.folds]
             splits = cls.of(pl.concat([inner.table, *repeated]))
-        splits.check(catalog, where=f"column '{column}'")
         return splits
+
+
+def _too_few(subjects: int, folds: int, tested: bool) -> UsageError:
+    """Say how many folds the subjects that are left allow."""
+    fewer = "or keep fewer subjects for the test" if tested else "or say more precisely whose the images are"
+    if subjects < 2:
+        return UsageError(
+            f"{subjects} subject{'s' if subjects != 1 else ''} cannot be divided into train and validation",
+            next_step=f"Add images of others, {fewer}",
+        )
+    return UsageError(
+        f"{subjects} subjects allow {subjects} folds, {folds} are needed",
+        next_step=f"Set folds to {subjects}, {fewer}",
+    )
 
 
 def _rank(seed: int, subject: str) -> str:
