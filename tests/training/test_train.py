@@ -16,7 +16,7 @@ from stroma.evaluation.schema import SCORES_SCHEMA
 from stroma.runs.config import RunConfig
 from stroma.runs.run import Run
 from stroma.training.train import load_run_config, train
-from tests.tiny import NAMES, cube_study
+from tests.tiny import NAMES, cube_study, picture_study
 
 CONFIG = """
 data: {study: study.yaml}
@@ -221,3 +221,11 @@ def test_python_and_command_line_share_one_configuration(trained):
     config = load_config(trained / "config.yaml", RunConfig)
     assert config.optim.lr == 0.003
     assert stroma.train is train
+
+
+@pytest.mark.parametrize(("make", "steps"), [(cube_study, ["l1", "mean_std"]), (picture_study, ["mean_std"])])
+def test_a_study_alone_stands_for_the_default_configuration(tmp_path, make, steps):
+    config = load_run_config(make(tmp_path), ["optim.lr=0.5"])
+    assert [step.name for step in config.input.prepare.steps] == steps
+    assert config.optim.lr == 0.5
+    assert config.data.study == tmp_path / "study.yaml"

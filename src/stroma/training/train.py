@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from stroma.core.clock import stage
-from stroma.core.config import dump_yaml, load_config, to_plain
+from stroma.core.config import apply_overrides, build, dump_yaml, load_config, read_mapping, to_plain
 from stroma.core.done import first_difference
 from stroma.core.errors import InvalidData, OutputConflict, UsageError, nearest
 from stroma.core.extras import require
@@ -26,7 +26,9 @@ from stroma.study.study import Study, open_study
 class TrainOptions(VerbOptions):
     """Options of `stroma train`; `--set` changes keys of the configuration."""
 
-    config: Annotated[Path, Flag(argument=True, setting=False)] = Field(description="A YAML configuration")
+    config: Annotated[Path, Flag(argument=True, setting=False)] = Field(
+        description="A YAML configuration, or study.yaml for the defaults"
+    )
     output: Output
     fold: Annotated[tuple[str, ...], Flag(setting=False)] = Field(
         (), description="Folds to train (default: all; repeatable)"
@@ -74,14 +76,28 @@ def train_verb(options: TrainOptions) -> VerbResult:
 def load_run_config(path: Path, overrides: list[str] | tuple[str, ...] = ()) -> RunConfig:
     """Read a run configuration; a relative `data.study` is taken relative to the file.
 
+    A `study.yaml` in its place stands for the defaults: L1-normalised spectra for cubes, standardised colours for
+    pictures.
+
     Raises:
         MissingFile, ConfigError: as `load_config`.
     """
+    if "layout" in read_mapping(Path(path)):
+        return build(RunConfig, apply_overrides(default_values(Path(path)), overrides), where=path)
     config = load_config(Path(path), RunConfig, overrides)
     from_command_line = any(text.startswith("data.study=") for text in overrides)
     base = Path() if from_command_line else Path(path).parent
     data = config.data.model_copy(update={"study": base / config.data.study})
     return config.model_copy(update={"data": data})
+
+
+def default_values(study_path: Path) -> dict[str, Any]:
+    """A configuration for a study that has none: how pixels are prepared depends on what its images are."""
+    study = open_study(study_path)
+    with study.open(next(iter(study))) as image:
+        spectral = image.wavelengths_nm is not None
+    steps = ["l1", "mean_std"] if spectral else ["mean_std"]
+    return {"data": {"study": str(study_path)}, "input": {"prepare": {"steps": steps}}}
 
 
 def train(config: RunConfig | Path | str, output: Path | str, *, overwrite: bool = False) -> Run:
