@@ -110,12 +110,20 @@ def _read_torch(path: Path) -> Any:
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if not _is_pickle(path):
+            raise InvalidData(f"{damaged}no torch file", where=path, next_step="Download or copy it again") from error
         raise _refusal(path, str(error)) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError) as error:
         reason = " ".join(str(error).partition(". ")[0].split())[:160] or type(error).__name__
         raise InvalidData(f"{damaged}{reason}", where=path, next_step="Download or copy it again") from error
     except (TypeError, UnicodeDecodeError, zipfile.BadZipFile, AssertionError) as error:
         raise InvalidData(f"{damaged}{error}", where=path, next_step="Download or copy it again") from error
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file is a whole torch archive or begins as a pickle does."""
+    with path.open("rb") as handle:
+        return handle.read(1) == b"\x80" or zipfile.is_zipfile(path)
 
 
 def _refusal(path: Path, message: str) -> InvalidData:
