@@ -205,6 +205,6 @@ def _describe(features: FeatureSet) -> dict[str, str]:
 
 def _lines(proportions: pl.DataFrame, sizes: list[int]) -> list[str]:
     bare = proportions.filter(pl.col("fraction").is_null())["image_id"].unique().sort().to_list()
-    lines = [f"{len(bare)} images have no tiles, so no proportions: {', '.join(bare[:5])}"] if bare else []
+    lines = [f"{len(bare)} images have no features, so no proportions: {', '.join(bare[:5])}"] if bare else []
     empty = sizes.count(0)
     return lines + ([f"{empty} clusters are empty: there are fewer different tiles than clusters"] if empty else [])
