@@ -93,6 +93,7 @@ def _print_json(result: VerbResult, seconds: float) -> None:
     failed = [{"item": str(f.item), "stage": f.stage, "error": f.error, "message": f.message} for f in result.failed]
     content = {
         "output": result.output,
+        **result.details,
         **result.summary,
         "done": result.done,
         "skipped": result.skipped,
@@ -108,12 +109,14 @@ def _print_text(result: VerbResult, seconds: float) -> None:
         click.echo(line)
     for failure in result.failed:
         stage = f" while it was in stage {failure.stage}" if failure.stage else ""
-        click.echo(f"failed{stage}: {failure.item}: {failure.message}", err=True)
+        named = "" if failure.message.startswith(str(failure.item)) else f"{failure.item}: "
+        click.echo(f"failed{stage}: {named}{failure.message}", err=True)
     for key, value in result.summary.items():
         click.echo(f"{key.replace('_', ' ')}: {value}")
     if result.done or result.skipped or result.failed:
         skipped = f", {result.skipped} already complete" if result.skipped else ""
-        failed = f", {len(result.failed)} failed (see failures.parquet)" if result.failed else ""
+        listed = " (see failures.parquet)" if result.output is not None else ""
+        failed = f", {len(result.failed)} failed{listed}" if result.failed else ""
         stages = f" ({result.clock})" if result.clock.seconds else ""
         click.echo(f"{result.done} done{skipped}{failed} in {seconds:.1f} s{stages}")
     if result.output is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,6 +75,7 @@ class VerbResult:
         output: The most useful file or folder it made.
         summary: Figures to print, in order.
         lines: Further text to print, already formatted.
+        details: What the lines say as plain values, for `--json`.
         next: Commands the user will probably type next.
         done: Items made in this run.
         skipped: Items found complete.
@@ -85,6 +86,7 @@ class VerbResult:
     output: Path | None = None
     summary: dict[str, Any] = field(default_factory=dict)
     lines: Sequence[str] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
     next: Sequence[str] = ()
     done: int = 0
     skipped: int = 0

@@ -44,6 +44,9 @@ class PictureImage(Image):
         path: The file, whatever its suffix.
         mpp: Size of a pixel in µm; the files state only print resolutions, which are not used.
 
+    Attributes:
+        format: `PNG`, `JPEG` or `BMP`.
+
     Raises:
         UnreadableImage: the file is damaged, of another kind, or has more than 2^29 pixels.
     """
@@ -54,6 +57,7 @@ class PictureImage(Image):
         self.path = Path(path)
         with foreign_bytes(self.path), _open(self.path) as picture:
             width, height = picture.size
+            self.format = str(picture.format)
             deep = _deep_png_samples(self.path)
             gray = deep <= 2 if deep else picture.mode in _GRAY_MODES
         self.dtype = np.dtype(np.uint16 if deep else np.uint8)

@@ -252,7 +252,13 @@ def _planes_of(path: Path, level: Any, choice: _Choice) -> tuple[Plane, ...]:
     pages = [level.pages[number] for number in numbers]
     if any(page is None for page in pages):
         raise UnreadableImage("lacks some of the planes that it declares", where=path)
-    return tuple(segmented_plane(Path(page.parent.filehandle.path), page) for page in pages)
+    return tuple(segmented_plane(_file_of(page, path), page) for page in pages)
+
+
+def _file_of(page: Any, path: Path) -> Path:
+    """The file a page lies in: OME-TIFF may spread an image over several."""
+    file = Path(page.parent.filehandle.path)
+    return path if file == path.absolute() else file
 
 
 def _is_chosen(path: Path, axes: str, leading: Sequence[int], index: tuple[int, ...], choice: _Choice) -> bool:

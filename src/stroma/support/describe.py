@@ -1,0 +1,104 @@
+"""What a file or folder is, in plain values; of what could name a patient nothing is taken."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from stroma.core.errors import StromaError
+from stroma.images import registry as images
+from stroma.images.open import READERS, missing, open_image
+from stroma.images.picture import PictureImage
+from stroma.images.slide import SlideImage
+from stroma.images.tiff import TiffImage
+from stroma.images.tivita import TivitaImage
+from stroma.study.config import STUDY_FILE
+from stroma.study.layouts.recognise import recognise
+from stroma.support.description import Description, quoted, record_facts
+from stroma.support.known_files import describe_file, describe_study
+
+
+def describe(path: Path) -> Description:
+    """Say what `path` is.
+
+    Args:
+        path: A file or a folder of any kind.
+
+    Raises:
+        MissingFile: there is no such file.
+        UnreadableImage: it is an image that is damaged or not supported.
+        InvalidData: it is a table or a document that is damaged.
+    """
+    if not path.exists():
+        raise missing(path)
+    if any(images.get(name).accepts(path) for name in (*READERS, *images.plugins)):
+        return _image(path)
+    return _folder(path) if path.is_dir() else describe_file(path)
+
+
+def _image(path: Path) -> Description:
+    with open_image(path) as image:
+        image.read(0, 0, 1, 1)  # a header can be whole where the pixels are not
+        facts: dict[str, Any] = {"shape": list(image.shape), "dtype": str(image.dtype)}
+        if image.wavelengths_nm is None:
+            facts["channels"] = list(image.channels)
+        else:
+            facts["wavelengths_nm"] = [float(image.wavelengths_nm[0]), float(image.wavelengths_nm[-1])]
+        facts["mpp"] = image.mpp
+        if len(image.levels) > 1:
+            facts["levels"] = [[level.height, level.width, level.downsample] for level in image.levels]
+        kind, following = "image", ""
+        if isinstance(image, TivitaImage):
+            kind = "Tivita hyperspectral cube"
+        elif isinstance(image, PictureImage):
+            kind = f"{image.format} picture"
+        elif isinstance(image, TiffImage):
+            kind = "TIFF image"
+        elif isinstance(image, SlideImage):
+            kind = f"whole slide ({image.vendor})"
+            facts |= _slide_facts(image)
+            following = f"stroma tile {quoted(path)} -o tiles"
+    facts["size_bytes"] = _size(path)
+    return Description(kind, facts, f"import stroma; image = stroma.open_image({str(path)!r})", following)
+
+
+def _slide_facts(image: SlideImage) -> dict[str, Any]:
+    bounds, power = image.scan_bounds, image.properties.get("openslide.objective-power")
+    facts: dict[str, Any] = {"objective": f"{power}×"} if power else {}
+    return facts if bounds == image.bounds else {**facts, "scan_bounds": [bounds.x, bounds.y, bounds.w, bounds.h]}
+
+
+def _size(path: Path) -> int:
+    files = path.iterdir() if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _folder(folder: Path) -> Description:
+    name = quoted(folder)
+    if (folder / "run.json").is_file():
+        facts = record_facts(folder / "run.json")
+        facts["folds_trained"] = len(list((folder / "folds").glob("*/card.json")))
+        opens = f"from stroma.runs import Run; run = Run.open({str(folder)!r})"
+        return Description("run folder of Stroma", facts, opens, f"stroma predict {name} IMAGE -o predictions")
+    if (folder / STUDY_FILE).is_file():
+        return describe_study(folder / STUDY_FILE, folder)
+    records = sorted(folder.glob("*.done.json"))
+    if records:
+        facts = record_facts(records[0]) | {
+            "complete_items": len(records),
+            "failures": (folder / "failures.parquet").is_file(),
+        }
+        return Description("results of Stroma", facts | _contents(folder))
+    try:
+        found = recognise(folder)
+    except StromaError as error:
+        return Description("folder", {**_contents(folder), "layout": f"not recognised: {error.what}"})
+    facts = {"layout": found.name, "found": found.reason}
+    return Description("folder of images", facts, "", f"stroma init {name}")
+
+
+def _contents(folder: Path) -> dict[str, Any]:
+    names = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    suffixes = Counter(entry.suffix.lower() or "no suffix" for entry in names if entry.is_file())
+    return {"files": dict(suffixes.most_common(8)), "folders": sum(entry.is_dir() for entry in names)}
