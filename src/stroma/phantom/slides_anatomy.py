@@ -61,18 +61,20 @@ class Body:
 def bodies_near(plan: SlidePlan, x: float, y: float, w: float, h: float) -> list[Body]:
     """Glomeruli and arteries that reach into a rectangle (µm)."""
     reach = BODY_REACH_UM
-    columns, rows = lattice(
-        np.array([x - reach, x + w + reach]), np.array([y - reach, y + h + reach]), BODY_STEP_UM, 0
-    )
+    # one square lies in the middle of the slide, so that small slides have a glomerulus, too
+    shift_x, shift_y = ((side * plan.mpp - BODY_STEP_UM) / 2 for side in (plan.width, plan.height))
+    span_x = np.array([x - reach, x + w + reach]) - shift_x
+    span_y = np.array([y - reach, y + h + reach]) - shift_y
+    columns, rows = lattice(span_x, span_y, BODY_STEP_UM, 0)
     draw = {
         name: uniform(columns, rows, plan.key(f"body-{name}"))
         for name in ("x", "y", "radius", "kind", *(f"{part}{k}" for k in (2, 3, 5) for part in "ap"))
     }
-    centre_x = (columns + 0.5 + 0.34 * (draw["x"] - 0.5)) * BODY_STEP_UM
-    centre_y = (rows + 0.5 + 0.34 * (draw["y"] - 0.5)) * BODY_STEP_UM
+    centre_x = (columns + 0.5 + 0.34 * (draw["x"] - 0.5)) * BODY_STEP_UM + shift_x
+    centre_y = (rows + 0.5 + 0.34 * (draw["y"] - 0.5)) * BODY_STEP_UM + shift_y
     glomerulus, artery = draw["kind"] < 0.70, draw["kind"] > 0.91
     radius = np.where(glomerulus, 72 + 36 * draw["radius"], 30 + 45 * draw["radius"])
-    deep = plan.depth_um(centre_x, centre_y) > 1.3 * radius + 12
+    deep = plan.depth_um(centre_x, centre_y) > 1.2 * radius + 4
     found = []
     for j, i in np.argwhere((glomerulus | artery) & deep).tolist():
         size = 0.10 if glomerulus[j, i] else 0.14

@@ -65,10 +65,11 @@ class SlidePlan:
             along, across = x - fragment.x, y - fragment.y
             u, v = (along * cos + across * sin) / fragment.a, (across * cos - along * sin) / fragment.b
             depth = np.maximum(depth, (1 - np.sqrt(u * u + v * v)) * min(fragment.a, fragment.b))
+        rough = min(1.0, min(min(f.a, f.b) for f in self.fragments) / 1300)
         for step, amplitude in ((420.0, 260.0), (130.0, 70.0), (34.0, 14.0)):
-            depth = depth + amplitude * (organic_noise(x, y, step, self.key(f"edge{step}")) - 0.5)
+            depth = depth + rough * amplitude * (organic_noise(x, y, step, self.key(f"edge{step}")) - 0.5)
         tear = np.abs(organic_noise(x, y, 520.0, self.key("tear")) - 0.5) * 900
-        few = smoothstep(organic_noise(x, y, 700.0, self.key("tears")), 0.55, 0.6)
+        few = smoothstep(organic_noise(x, y, 700.0, self.key("tears")), 0.60, 0.65)
         return np.asarray(np.minimum(depth, np.where(few > 0, tear - 9 * few, 1e4)))
 
     def inflammation(self, x: Field, y: Field) -> Field:
