@@ -18,7 +18,7 @@ from stroma.models.describe import Description
 from stroma.models.ensemble import Ensemble
 from stroma.models.keys import KeyReport, load_state, translate
 from stroma.models.locate import Member, choose, locate
-from stroma.models.shapes import dependence, shapes
+from stroma.models.shapes import input_layers, shapes
 from stroma.models.weights_file import StateDict
 
 
@@ -190,7 +190,7 @@ def _resampling_spectra(description: Description, wavelengths_nm: Sequence[float
 def _adapt_input(state: StateDict, description: Description, wanted: Description) -> tuple[StateDict, dict[str, str]]:
     """Carry the first layers over to other channels."""
     old = description.channels
-    found = dependence(description.model, channels=old, classes=description.classes).inputs
+    found = input_layers(description.model, channels=old, classes=description.classes)
     keys = translate(state, shapes(description.model, channels=old, classes=description.classes))
     present = [key for key in found if key in keys and keys[key].ndim > 1]
     if not present:

@@ -17,7 +17,7 @@ from stroma.models.archive import unpack
 from stroma.models.card import PublishedModel
 from stroma.models.catalogue import find
 from stroma.models.describe import Description
-from stroma.models.htc_run import HtcRun, is_htc_run
+from stroma.models.htc_run import HtcRun, is_htc_run, read_config
 from stroma.models.recognise import recognise
 from stroma.models.weights_file import SUFFIXES, StateDict, read_weights
 from stroma.models.weights_folder import require_licence, weights_folder
@@ -142,9 +142,8 @@ def _in_path(path: Path, architecture: Component | None) -> list[Member]:
         return [Member(path.parent.name, path, Description.of_card(card))]
     run = path.parent.parent
     if path.parent.name.startswith("fold") and is_htc_run(run) and architecture is None:
-        return [member for member in _htc_members(run) if member.path == path] or [
-            Member(path.parent.name, path, Description.of_htc(HtcRun.open(run)))
-        ]
+        one = HtcRun(run, {path.parent.name: path}, read_config(run / "config.json"))
+        return [Member(path.parent.name, path, Description.of_htc(one))]
     return [Member(path.stem, path, _described(path, architecture))]
 
 
