@@ -166,3 +166,11 @@ def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidData, match="holds no files"):
         init(InitOptions(folder=tmp_path / "empty", output=tmp_path / "study.yaml"))
+
+
+def test_a_place_that_cannot_be_written_is_an_error(tiles: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputConflict, match="--output"):
+        init(InitOptions(folder=tiles, output=tmp_path / "file" / "study.yaml"))
+    with pytest.raises(OutputConflict, match="is a folder"):
+        init(InitOptions(folder=tiles, output=tmp_path))

@@ -64,3 +64,12 @@ def test_a_file_with_another_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "labels.yaml").write_text("names: [a]\ncolors: {}\n")
     with pytest.raises(ConfigError, match="Did you mean 'colours'"):
         LabelMapping.load(tmp_path / "labels.yaml")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int16, np.int32, np.int64])
+def test_masks_of_any_integer_type_are_translated_alike(kind: type) -> None:
+    labels = LabelMapping(names=("a", "b"), sources={3: "b", 100: "a"}, ignore=(0,))
+    mask = np.array([[3, 100], [0, 3]], kind)
+    np.testing.assert_array_equal(labels.from_source(mask), [[1, 0], [IGNORE, 1]])
+    assert labels.from_source(mask).dtype == np.uint8
+    assert labels.from_source(mask[:0]).shape == (0, 2)

@@ -243,7 +243,7 @@ def test_results_of_stroma_below_the_root_are_no_images(tmp_path: Path) -> None:
     picture(tmp_path / "images/a.png")
     write_png(tmp_path / "masks/a.png", values(1))
     picture(tmp_path / "tiles/thumbnails/a.png")
-    (tmp_path / "tiles/a.done.json").write_text("{}")
+    (tmp_path / "tiles/sources.parquet").write_bytes(b"")
     (tmp_path / "study.yaml").write_text("")
     assert examine(tmp_path)[1].problems == ()
 

@@ -224,6 +224,10 @@ def _problem_lines(problems: Sequence[Problem]) -> list[str]:
 
 def _write(options: InitOptions, text: str) -> int:
     """Write `study.yaml`; 1 when it was there already, word for word."""
+    if options.output.is_dir():
+        raise OutputConflict(
+            "is a folder", where=options.output, next_step=f"Use --output {options.output}/study.yaml"
+        )
     if options.output.is_file() and not options.overwrite:
         if options.output.read_text(encoding="utf-8") == text:
             return 1
@@ -232,7 +236,14 @@ def _write(options: InitOptions, text: str) -> int:
             where=options.output,
             next_step="Use --overwrite to replace it, or another --output",
         )
-    write_text(options.output, text)
+    try:
+        write_text(options.output, text)
+    except OSError as error:
+        raise OutputConflict(
+            f"cannot be written ({error.strerror})",
+            where=options.output,
+            next_step="Give another place with --output",
+        ) from error
     return 0
 
 

@@ -120,7 +120,8 @@ class LabelMapping(Section):
         Raises:
             InvalidData: a value that the mapping does not know.
         """
-        values = np.unique(mask)
+        small = mask.dtype in (np.uint8, np.uint16)
+        values = np.flatnonzero(np.bincount(mask.ravel())) if small else np.unique(mask)
         known = dict(self.sources) or dict(enumerate(self.names))
         unknown = [int(v) for v in values if int(v) not in known and int(v) not in self.ignore]
         if unknown:
@@ -129,11 +130,12 @@ class LabelMapping(Section):
                 where=where,
                 next_step=f"Add it to labels.sources or labels.ignore in study.yaml (known: {sorted(known)})",
             )
-        result = np.full(mask.shape, IGNORE, dtype=np.uint8)
-        for value in values:
-            if int(value) in known:
-                result[mask == value] = self.names.index(known[int(value)])
-        return result
+        indices = np.array([self.names.index(known[v]) if v in known else IGNORE for v in values.tolist()], np.uint8)
+        if not small:
+            return indices[np.searchsorted(values, mask)]
+        table = np.full(int(values.max(initial=0)) + 1, IGNORE, dtype=np.uint8)
+        table[values] = indices
+        return table[mask]
 
     def plain(self) -> dict[str, Any]:
         """As plain values for a YAML file, without empty tables."""

@@ -54,7 +54,8 @@ class Listing:
 
 
 _RESULTS = ("run.json", "sources.parquet", "predictions.parquet")
-_OURS = ("study.yaml", "catalog.parquet", "annotations.parquet")
+_OURS = ("study.yaml", "catalog.parquet", "annotations.parquet", "failures.parquet")
+_OUR_ENDINGS = (".catalog.parquet", ".annotations.parquet", ".done.json")
 
 
 def list_files(root: Path, below: str = "") -> Listing:
@@ -131,11 +132,11 @@ def _add(
 def _holds_results(folder: str, names: list[str]) -> bool:
     if folder.rpartition("/")[2] == "log":
         return any(name.endswith(".jsonl") for name in names)
-    return any(name in _RESULTS or name.endswith(".done.json") for name in names)
+    return any(name in _RESULTS for name in names)
 
 
 def _is_ours(name: str) -> bool:
-    return name in _OURS or name.startswith(".tmp-") or name.endswith((".catalog.parquet", ".annotations.parquet"))
+    return name in _OURS or name.startswith(".tmp-") or name.endswith(_OUR_ENDINGS)
 
 
 def is_hidden(path: str) -> bool:

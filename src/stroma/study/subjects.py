@@ -43,8 +43,8 @@ def join_table(catalog: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, list[Pr
 
     Args:
         catalog: With `image_id` and `path`.
-        path: CSV, TSV or Parquet with one of the columns `KEYS`. Its other columns replace those of the
-            same name.
+        path: CSV, TSV or Parquet with one of the columns `KEYS`. Its `subject_id` replaces the layout's; other
+            columns that the catalog has already (`height`, `mpp`) stay as the files say.
 
     Returns:
         The catalog with the table's columns (null for images without a row), and what did not match.
@@ -72,7 +72,8 @@ def join_table(catalog: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, list[Pr
             where=path,
             next_step="Name the images in it by their id or path",
         )
-    added = table.drop([name for name in dict.fromkeys((key, "image_id", "path")) if name in table.columns])
+    known = {key, *catalog.columns} - {"subject_id"}
+    added = table.drop([name for name in table.columns if name in known])
     joined = (
         catalog.drop([name for name in added.columns if name in catalog.columns])
         .with_columns(pl.Series("_row", matches, pl.UInt32))

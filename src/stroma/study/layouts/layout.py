@@ -144,7 +144,7 @@ def other_files(paths: Iterable[str]) -> list[Problem]:
         by_suffix.setdefault(PurePosixPath(path).suffix.lower(), []).append(path)
     problems = []
     for suffix, found in by_suffix.items():
-        more = f", and so are {len(found) - 1} more '{suffix}' files" if len(found) > 1 else ""
+        more = f" (nor are {len(found) - 1} other '{suffix}')" if len(found) > 1 else ""
         problems.append(Problem(found[0], f"is no part of this layout{more}", harmless=True))
     return problems
 
