@@ -274,3 +274,12 @@ def test_stardist_nuclei_are_objects() -> None:
     layout, _, proposal = examine(SHARED / "data" / "nuclei_stardist_2d")
     assert layout.kind == "mask-instance"
     assert dict(proposal.counts) == {"background": 1, "object": 1}
+
+
+def test_decomposed_umlauts_in_folders_and_files_are_composed_in_ids(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    picture(root / "Scha\u0308del/images/Mu\u0308ller.png")
+    write_png(root / "Scha\u0308del/masks/M\u00fcller.png", values(1))
+    layout, scan, proposal = examine(root)
+    assert scan.catalog["image_id"].to_list() == ["M\u00fcller"]
+    assert (study_of(root, layout, proposal).mask("M\u00fcller")[0] == 1).all()

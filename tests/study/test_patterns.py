@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from stroma.core.errors import ConfigError
-from stroma.study.patterns import Pattern, without_suffix
+from stroma.study.patterns import Pattern, suffix_of, without_suffix
 
 
 def test_an_id_may_contain_folders_and_a_class_not() -> None:
@@ -39,3 +39,9 @@ def test_the_suffix_of_ome_tiff_is_double() -> None:
     assert without_suffix("a.b/c.ome.TIF") == "a.b/c"
     assert without_suffix("a.b/c.v2.png") == "a.b/c.v2"
     assert without_suffix("a.b/c") == "a.b/c"
+
+
+@pytest.mark.parametrize("path", ["name", "a.b/name", ".hidden", "a/.hidden", "name."])
+def test_names_without_suffix(path: str) -> None:
+    assert suffix_of(path) == ""
+    assert without_suffix(path) == path

@@ -132,10 +132,10 @@ class LabelMapping(Section):
             )
         indices = np.array([self.names.index(known[v]) if v in known else IGNORE for v in values.tolist()], np.uint8)
         if not small:
-            return indices[np.searchsorted(values, mask)]
+            return np.asarray(indices[np.searchsorted(values, mask)])
         table = np.full(int(values.max(initial=0)) + 1, IGNORE, dtype=np.uint8)
         table[values] = indices
-        return table[mask]
+        return np.asarray(table[mask])
 
     def plain(self) -> dict[str, Any]:
         """As plain values for a YAML file, without empty tables."""

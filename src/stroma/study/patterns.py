@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import PurePosixPath
 
 from stroma.core.errors import ConfigError, nearest
 from stroma.images.picture import PictureImage
@@ -59,6 +58,10 @@ class Pattern:
         if stem.startswith(self._parts[0]):
             yield from self._rest(stem[len(self._parts[0]) :], 1)
 
+    def fits_any(self, stems: Iterable[str]) -> bool:
+        """Whether any stem begins and ends as the pattern does: a quick test before `matches`."""
+        return any(stem.startswith(self._parts[0]) and stem.endswith(self._parts[-1]) for stem in stems)
+
     def _rest(self, text: str, part: int) -> Iterator[dict[str, str]]:
         if part >= len(self._parts):
             if not text:
@@ -78,15 +81,18 @@ class Pattern:
 
 def without_suffix(path: str) -> str:
     """The path without its suffix; `.ome.tif` counts as one suffix."""
-    file = PurePosixPath(path)
-    if not file.suffix:
-        return path
-    stem = path[: -len(file.suffix)]
-    if file.suffix.lower() in TIFF_SUFFIXES and stem.lower().endswith(_BEFORE_TIFF):
+    stem = path[: _dot(path)]
+    if suffix_of(path) in TIFF_SUFFIXES and stem.lower().endswith(_BEFORE_TIFF):
         stem = stem[: stem.rindex(".")]
     return stem
 
 
 def suffix_of(path: str) -> str:
-    """The suffix in lower case."""
-    return PurePosixPath(path).suffix.lower()
+    """The suffix with its dot, in lower case; empty for `name`, `name.` and `.name`."""
+    return path[_dot(path) :].lower()
+
+
+def _dot(path: str) -> int:
+    """Where the suffix begins; the length of the path when there is none."""
+    dot = path.rfind(".")
+    return dot if path.rfind("/") + 1 < dot < len(path) - 1 else len(path)

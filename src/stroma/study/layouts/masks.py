@@ -103,11 +103,16 @@ class ImageMaskPairs:
         """
         best: tuple[int, int] = (0, 0)
         found: tuple[str, str, Pairs] | None = None
+        stems = [identifier(without_suffix(path)) for path in listing.files if suffix_of(path) in MASK_SUFFIXES]
         for images, masks in patterns or _candidates(listing):
+            if not Pattern(masks).fits_any(stems):
+                continue
             pairs = pair_files(listing, Pattern(images), Pattern(masks))
             with_mask = len({key for key, *_ in pairs.masks})
             if 2 * with_mask >= len(pairs.images) and (len(pairs.masks), with_mask) > best:
                 best, found = (len(pairs.masks), with_mask), (images, masks, pairs)
+            if len(pairs.masks) + len(pairs.images) == len(stems) and with_mask == len(pairs.images):
+                break  # nothing is left over
         if found is None:
             return None
         images, masks, pairs = found
@@ -238,7 +243,7 @@ def _fits(path: Path, row: dict[str, Any], sizes: dict[str, tuple[int, int]], pr
 
 def _candidates(listing: Listing) -> Iterator[tuple[str, str]]:
     """Pairs of patterns that the folder names allow, the plainest first."""
-    folders = [folder for folder in listing.folders if "{" not in folder and "}" not in folder]
+    folders = [identifier(folder) for folder in listing.folders if "{" not in folder and "}" not in folder]
     for images in folders:
         parent, _, name = images.rpartition("/")
         if name.lower() not in IMAGE_FOLDERS:
