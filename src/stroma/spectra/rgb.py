@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from stroma.core.errors import InvalidData
 
 VISIBLE_NM = (380.0, 780.0)
+_BLUE_FROM_NM = 450.0
 
 # IEC 61966-2-1: linear sRGB from CIE XYZ (D65 white)
 _XYZ_TO_SRGB = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
@@ -50,8 +51,9 @@ def spectrum_to_linear_srgb(wavelengths_nm: ArrayLike) -> NDArray[np.float64]:
     """Weights (C, 3) from reflectance to linear sRGB under an even light; a white surface becomes (1, 1, 1).
 
     Each colour matching function is integrated by the trapezoidal rule over the wavelengths there are, and scaled
-    so that white stays white. A cube that begins at 500 nm has no blue: z̄ then rests on its tail from 500 to 550 nm
-    alone, so that blue is what these wavelengths suggest, and surfaces that differ only below 500 nm look the same.
+    so that white stays white. A cube that begins above 450 nm (Tivita: 500) has hardly any blue, so blue is guessed:
+    half of it is the tail of z̄ above 500 nm, half the reflectance from 540 to 580 nm, where blood absorbs about as
+    strongly as it does in the blue. Surfaces that differ only below 500 nm look the same.
 
     Args:
         wavelengths_nm: (C,), ascending.
@@ -76,7 +78,11 @@ def spectrum_to_linear_srgb(wavelengths_nm: ArrayLike) -> NDArray[np.float64]:
             f"wavelengths from {nm[0]:g} to {nm[-1]:g} nm do not reach all three colour matching functions",
             next_step="Show a single channel instead",
         )
-    result: NDArray[np.float64] = (weights * (_D65_XYZ / sums)) @ _XYZ_TO_SRGB.T
+    weights /= sums
+    like_blue = widths * ((nm >= 540) & (nm <= 580))
+    if nm[0] > _BLUE_FROM_NM and like_blue.any():
+        weights[:, 2] = (weights[:, 2] + like_blue / like_blue.sum()) / 2
+    result: NDArray[np.float64] = (weights * _D65_XYZ) @ _XYZ_TO_SRGB.T
     return result
 
 
