@@ -5,6 +5,8 @@ from stroma.core.registry import Registry
 registry = Registry(
     "stroma.prepare",
     {
+        "init": "stroma.prepare.index:init",
+        "InitOptions": "stroma.prepare.index:InitOptions",
         "tile": "stroma.prepare.tiles:tile",
         "TileOptions": "stroma.prepare.tile_options:TileOptions",
         "find_inputs": "stroma.prepare.inputs:find_inputs",

@@ -31,7 +31,7 @@ ANNOTATIONS_SCHEMA: dict[str, pl.DataType] = {
 
 `layer` is what was annotated (`polygon`, `semantic`, `label`), `annotator` who did it. `kind` is
 `mask-index` (pixel value = label), `mask-binary` (one label, non-zero inside), `mask-palette`,
-`mask-rgb` (colour = label), `polygon`, `points`, or `image` (a label of the whole image). `label` is null
+`mask-rgb` (colour = label), `mask-instance` (pixel value = object, 0 outside), `polygon`, `points`, or `image` (a label of the whole image). `label` is null
 where the file itself holds several. `path` (relative to the root) or `geometry` (GeoJSON geometry in
 level-0 pixels, pixel centres at +0.5) is set, for `image` neither.
 """
