@@ -6,9 +6,13 @@ registry = Registry(
     "stroma.slides",
     {
         "tissue_mask": "stroma.slides.tissue:tissue_mask",
+        "smooth_mask": "stroma.slides.tissue:smooth_mask",
         "clean_mask": "stroma.slides.tissue:clean_mask",
+        "ink_mask": "stroma.slides.pen_ink:ink_mask",
+        "fold_mask": "stroma.slides.folds:fold_mask",
         "read_overview": "stroma.slides.overview:read_overview",
         "draw_tiles": "stroma.slides.thumbnail:draw_tiles",
+        "tile_metrics": "stroma.slides.quality:tile_metrics",
     },
 )
 __getattr__, __dir__ = registry.attributes()

@@ -1,0 +1,120 @@
+"""What a tile looks like in numbers: the 67 metrics of HistoPrep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stroma.core.errors import UsageError
+from stroma.slides.tissue import gray, tissue_mask
+
+CHANNELS = ("gray", "red", "green", "blue", "hue", "saturation", "brightness")
+QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+METRIC_COLUMNS: tuple[str, ...] = (
+    "background",
+    "black_pixels",
+    "white_pixels",
+    "laplacian_std",
+    *(f"{channel}_{statistic}" for channel in CHANNELS for statistic in ("mean", "std")),
+    *(f"{channel}_q{int(100 * q)}" for channel in CHANNELS for q in QUANTILES),
+)
+"""Names of the metrics, in HistoPrep's order: four of the whole tile, then means, deviations and quantiles."""
+
+_SHAPE = (64, 64)
+_FEW_TISSUE_PIXELS = 10
+_HSV_BITS = 12
+_SPAN = np.maximum(np.arange(256), 1)
+_SATURATION_OF = np.rint((255 << _HSV_BITS) / _SPAN).astype(np.int32)
+_HUE_OF = np.rint((180 << _HSV_BITS) / (6.0 * _SPAN)).astype(np.int32)
+
+
+def tile_metrics(rgb: NDArray[np.uint8], threshold: int) -> dict[str, float | int]:
+    """The metrics of one tile, equal to those of HistoPrep 2.0.5.
+
+    `background`, `black_pixels` and `white_pixels` are fractions of the tile, 0-1: what is paler than the tissue
+    threshold after a Gaussian blur of 1 px, and what has gray 0 and 255. `laplacian_std` is the standard deviation
+    of the four-neighbour Laplacian of gray. The others describe a sample of 64 × 64 pixels, in gray levels (hue
+    0-179): mean and standard deviation of all of them, quantiles of those on tissue, or of all where fewer than
+    10 are.
+
+    Args:
+        rgb: The tile, (H, W, 3) uint8.
+        threshold: Tissue threshold of its slide, 0-255.
+
+    Returns:
+        Value of each of `METRIC_COLUMNS`, in that order; quantiles are int.
+
+    Raises:
+        UsageError: `rgb` is not (H, W, 3) uint8 or is empty, or the threshold is out of its range.
+    """
+    if rgb.size == 0:
+        raise UsageError(f"a tile of shape {rgb.shape} has no metrics")
+    _, tissue = tissue_mask(rgb, threshold=threshold, sigma=1.0)
+    shades = gray(rgb)
+    result: dict[str, float | int] = {
+        "background": round(1 - float(tissue.mean()), 3),
+        "black_pixels": _fraction(shades == 0),
+        "white_pixels": _fraction(shades == 255),
+        "laplacian_std": float(laplacian(shades).std()),
+    }
+    sample = _sample(rgb)
+    planes = dict(
+        zip(CHANNELS, (gray(sample), *np.moveaxis(sample, 2, 0), *np.moveaxis(hsv(sample), 2, 0)), strict=True)
+    )
+    for name, plane in planes.items():
+        result[f"{name}_mean"] = round(float(plane.mean()), 3)
+        result[f"{name}_std"] = round(float(plane.std()), 3)
+    chosen = _sample(tissue)
+    if np.count_nonzero(chosen) < _FEW_TISSUE_PIXELS:
+        chosen = np.ones_like(chosen)
+    for name, plane in planes.items():
+        counts = np.bincount(plane[chosen], minlength=256)
+        for q, value in zip(QUANTILES, _quantiles(counts), strict=True):
+            result[f"{name}_q{int(100 * q)}"] = value
+    return result
+
+
+def laplacian(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Sum of the four neighbours minus four times the pixel, (H, W); borders are mirrored about the edge pixel."""
+    padded = np.pad(image.astype(np.float32), 1, mode="reflect")
+    neighbours = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
+    result: NDArray[np.float32] = neighbours - 4 * padded[1:-1, 1:-1]
+    return result
+
+
+def hsv(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Hue (0-179, half degrees), saturation and value (0-255) of (H, W, 3) uint8, as OpenCV rounds them."""
+    red, green, blue = np.moveaxis(rgb.astype(np.int32), 2, 0)
+    value = np.maximum(np.maximum(red, green), blue)
+    span = value - np.minimum(np.minimum(red, green), blue)
+    saturation = _rounded(span * _SATURATION_OF[value])
+    sector = np.where(
+        value == red, green - blue, np.where(value == green, blue - red + 2 * span, red - green + 4 * span)
+    )
+    hue = _rounded(sector * _HUE_OF[span])
+    hue[hue < 0] += 180
+    return np.stack([hue, saturation, value], axis=2).astype(np.uint8)
+
+
+def _rounded(fixed: NDArray[np.int32]) -> NDArray[np.int32]:
+    result: NDArray[np.int32] = (fixed + (1 << (_HSV_BITS - 1))) >> _HSV_BITS
+    return result
+
+
+def _fraction(mask: NDArray[np.bool_]) -> float:
+    return np.count_nonzero(mask) / mask.size
+
+
+def _sample(image: NDArray[Any]) -> NDArray[Any]:
+    """64 × 64 pixels, each the one at the upper left corner of its part of the image."""
+    rows, columns = (np.arange(new) * old // new for new, old in zip(_SHAPE, image.shape[:2], strict=True))
+    return image[rows[:, None], columns]
+
+
+def _quantiles(counts: NDArray[np.int64]) -> list[int]:
+    """For each of `QUANTILES` the smallest value that more than int(q n) pixels do not exceed."""
+    below = np.cumsum(counts)
+    wanted = [int(q * int(below[-1])) for q in QUANTILES]
+    return [int(value) for value in np.searchsorted(below, wanted, side="right")]
