@@ -8,7 +8,7 @@ import torch
 
 import stroma
 from stroma.core.errors import InvalidData, UsageError
-from stroma.models.bands import TIVITA_NM, adapt_first_layer, band_matrix
+from stroma.models.bands import adapt_first_layer, band_matrix
 from stroma.models.deepcmorph import DeepCMorph
 from stroma.models.ensemble import Ensemble
 from stroma.models.htc_run import mapping_names
@@ -16,6 +16,7 @@ from stroma.models.keys import translate
 from stroma.models.spectra import SpectrumCNN, SpectrumMLP
 from stroma.models.superpixel import EncoderClassifier
 from stroma.models.tabular import ImageTableNetwork
+from stroma.models.wavelengths import TIVITA_NM
 from tests.models import originals as o
 
 

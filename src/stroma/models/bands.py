@@ -11,11 +11,6 @@ from torch import Tensor
 
 from stroma.core.errors import UsageError
 
-RGB_NM = (611.0, 549.0, 464.0)
-"""Dominant wavelengths of the sRGB primaries red, green and blue (IEC 61966-2-1, D65)."""
-TIVITA_NM = tuple(float(value) for value in np.linspace(500, 1000, 100))
-"""Bands of a Tivita cube."""
-
 
 def band_matrix(trained_nm: Sequence[float], wanted_nm: Sequence[float]) -> NDArray[np.float64]:
     """The linear interpolation from values at `trained_nm` to values at `wanted_nm`.

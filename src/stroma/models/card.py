@@ -98,3 +98,37 @@ class PublishedModel(Section):
     source: str
     cite: str
     notes: tuple[str, ...] = ()
+
+
+WEIGHTS_FORMAT = "weights/1"
+
+
+class WeightsCard(Section):
+    """What is known about imported weights: `weights.json` beside `weights.safetensors`.
+
+    Attributes:
+        format: `weights/1`.
+        model: The component that builds the network.
+        channels, classes, class_names, output, activation, wavelengths_nm, prepare, modality, granularity: As in
+            `PublishedModel`; `prepare` is none and `class_names` is empty where not known.
+        published: The card of the catalogue, for published weights.
+        file: Name and SHA-256 of the file that was imported.
+        keys: How many of its keys were taken, adapted and skipped.
+        weights_sha256: Hash of `weights.safetensors`.
+    """
+
+    format: str = WEIGHTS_FORMAT
+    model: Component
+    channels: int = Field(ge=1)
+    classes: int = Field(ge=0)
+    class_names: tuple[str, ...] = ()
+    output: Literal["map", "class", "features"]
+    activation: Literal["softmax", "sigmoid", "none"]
+    wavelengths_nm: tuple[float, ...] | None = None
+    prepare: Preparation | None = None
+    modality: str = ""
+    granularity: Component = Component(name="image")
+    published: PublishedModel | None = None
+    file: dict[str, str] = Field(default_factory=dict)
+    keys: dict[str, int] = Field(default_factory=dict)
+    weights_sha256: str = ""

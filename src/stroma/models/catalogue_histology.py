@@ -133,7 +133,7 @@ def _glomeruli() -> PublishedModel:
         channel_order="R, G, B",
         prepare=_rgb(mean=mean, std=std),
         input_px=(256, 256),
-        granularity=Component.model_validate({"name": "patch", "size": 256}),
+        granularity=Component.model_validate({"name": "patch", "size_px": 256}),
         folds=4,
         file=PublishedFile(name="glomeruli", size_estimate=4 * 4 * 205_003_937),
         licence="MIT; its encoder started from CC-BY-NC-4.0 weights",

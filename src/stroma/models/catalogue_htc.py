@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from stroma.core.component import Component
-from stroma.models.bands import TIVITA_NM
 from stroma.models.card import PublishedFile, PublishedModel
 from stroma.models.hashes_htc import FOLDER_HASHES
+from stroma.models.wavelengths import TIVITA_NM
 from stroma.sampling.preparation import Preparation
 
 _HOST = "https://e130-hyperspectal-tissue-classification.s3.dkfz.de/models"
@@ -54,9 +54,9 @@ def _benchmark() -> Iterator[PublishedModel]:
         run = f"{_MIA}{suffix}_model_comparison"
         common: dict[str, Any] = {"cite": _CITE["mia"], "class_names": ORGANS, "folds": 5}
         yield _unet("image", run, modality, "image", **common)
-        yield _unet("patch", run, modality, {"name": "patch", "size": 32}, **common)
+        yield _unet("patch", run, modality, {"name": "patch", "size_px": 32}, **common)
         run_64 = f"{_MIA}_64{suffix}_model_comparison"
-        yield _unet("patch", run_64, modality, {"name": "patch", "size": 64}, **common)
+        yield _unet("patch", run_64, modality, {"name": "patch", "size_px": 64}, **common)
         yield _card(
             "superpixel_classification", run, modality, {"name": "encoder_classifier", "encoder": "efficientnet-b5"},
             output="class", granularity="superpixel", bytes_each=_BYTES["encoder"], input_px=(32, 32), **common,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from stroma.core.component import Component
+from stroma.core.config import build
 from stroma.core.errors import InvalidData
 from stroma.core.files import read_json
-from stroma.models.bands import RGB_NM, TIVITA_NM
-from stroma.models.card import PublishedModel
+from stroma.core.provenance import check_format
+from stroma.models.card import WEIGHTS_FORMAT, PublishedModel, WeightsCard
 from stroma.models.htc_run import HtcRun
 from stroma.models.recognise import Recognised
+from stroma.models.wavelengths import RGB_NM, TIVITA_NM
 from stroma.sampling.preparation import Preparation
 
 Output = Literal["map", "class", "features"]
@@ -107,6 +109,21 @@ class Description:
         activation: Activation = "none" if output == "features" else "sigmoid" if sigmoid else "softmax"
         wavelengths = RGB_NM if found.channels == 3 else None
         return cls(found.model, found.channels, found.classes, (), output, activation, wavelengths)
+
+    @classmethod
+    def of_weights_card(cls, path: Path) -> Self:
+        """From the `weights.json` beside imported weights.
+
+        Raises:
+            InvalidData, NewerFormat, ConfigError: it is no such card, too new, or damaged.
+        """
+        content: Any = read_json(path)
+        if not isinstance(content, dict):
+            raise InvalidData("is not a card of weights", where=path)
+        check_format(str(content.get("format", "")), WEIGHTS_FORMAT, where=path)
+        card = build(WeightsCard, content, where=path)
+        names = {entry.name for entry in fields(cls)}
+        return cls(**{name: getattr(card, name) for name in names})
 
     @classmethod
     def of_card(cls, path: Path) -> Self:

@@ -34,8 +34,9 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
         self.activation = activation
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, image: Tensor, table: Tensor | None = None) -> Tensor:
         """Logits of the mean probabilities, of the shape of one member's logits."""
+        inputs = (image,) if table is None else (image, table)
         logits = torch.stack([member(*inputs) for member in self.members])
         shift = math.log(len(self.members))
         if self.activation == "softmax":

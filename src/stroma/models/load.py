@@ -220,6 +220,18 @@ def _check_alike(descriptions: Sequence[Description], name: str | Path) -> None:
             )
 
 
-def _with(network: nn.Module, loaded: Loaded) -> nn.Module:
-    network.loaded = loaded  # type: ignore[assignment]
+def loaded(network: nn.Module) -> Loaded:
+    """What `load_model` knows about a network that it returned.
+
+    Raises:
+        UsageError: the network comes from elsewhere.
+    """
+    found: Any = getattr(network, "loaded", None)
+    if not isinstance(found, Loaded):
+        raise UsageError(f"this {type(network).__name__} does not come from stroma.load_model")
+    return found
+
+
+def _with(network: nn.Module, known: Loaded) -> nn.Module:
+    network.loaded = known  # type: ignore[assignment]
     return network

@@ -22,6 +22,8 @@ from stroma.models.recognise import recognise
 from stroma.models.weights_file import SUFFIXES, StateDict, read_weights
 from stroma.models.weights_folder import require_licence, weights_folder
 
+OWN_NAME = "weights.safetensors"
+"""Name of weights that Stroma has written, with their card beside them."""
 HUB_NAMES = ("model.safetensors", "pytorch_model.bin")
 """Names of weight files on the Hugging Face Hub, the preferred one first."""
 
@@ -137,9 +139,9 @@ def _in_path(path: Path, architecture: Component | None) -> list[Member]:
         return _in_folder(path, architecture)
     if path.suffix.lower() == ".zip":
         return _in_archive(path, architecture)
-    card = path.with_name("card.json")
-    if path.name == "weights.safetensors" and card.is_file() and architecture is None:
-        return [Member(path.parent.name, path, Description.of_card(card))]
+    described = _described_beside(path) if architecture is None else None
+    if described is not None:
+        return [Member(path.parent.name, path, described)]
     run = path.parent.parent
     if path.parent.name.startswith("fold") and is_htc_run(run) and architecture is None:
         one = HtcRun(run, {path.parent.name: path}, read_config(run / "config.json"))
@@ -147,13 +149,22 @@ def _in_path(path: Path, architecture: Component | None) -> list[Member]:
     return [Member(path.stem, path, _described(path, architecture))]
 
 
+def _described_beside(path: Path) -> Description | None:
+    """What the card beside weights of Stroma's own says; none for other files."""
+    if path.name != OWN_NAME or not path.is_file():
+        return None
+    imported, trained = path.with_name("weights.json"), path.with_name("card.json")
+    if imported.is_file():
+        return Description.of_weights_card(imported)
+    return Description.of_card(trained) if trained.is_file() else None
+
+
 def _in_folder(folder: Path, architecture: Component | None) -> list[Member]:
     if architecture is None:
-        if (folder / "weights.safetensors").is_file() and (folder / "card.json").is_file():
-            return _in_path(folder / "weights.safetensors", None)
-        cards = sorted(folder.glob("folds/*/card.json"))
-        if cards:
-            return [Member(c.parent.name, c.with_name("weights.safetensors"), Description.of_card(c)) for c in cards]
+        own = [folder / OWN_NAME, *sorted(folder.glob(f"folds/*/{OWN_NAME}"))]
+        members = [Member(p.parent.name, p, found) for p in own if (found := _described_beside(p)) is not None]
+        if members:
+            return members
         if is_htc_run(folder):
             return _htc_members(folder)
         if folder.name.startswith("fold") and is_htc_run(folder.parent):

@@ -34,6 +34,7 @@ class ModelCard(Section):
         granularity: The samples it was trained on.
         labels: Its classes, in the order of its outputs.
         outputs: Kind of the output `labels`: one logit per class and pixel.
+        licence: Of imported weights that may not be used commercially; it goes on to what is made with them.
         weights_sha256: Hash of the weights file.
     """
 
@@ -48,6 +49,7 @@ class ModelCard(Section):
     labels: LabelMapping
     outputs: dict[str, Any] = {"labels": {"kind": "logit", "activation": "softmax", "shape": "dense"}}
     precision: str = "float32"
+    licence: str | None = None
     weights_sha256: str = ""
 
     def check_image(self, image: Image) -> None:
