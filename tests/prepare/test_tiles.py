@@ -18,7 +18,7 @@ from stroma.core.errors import OutputConflict
 from stroma.core.files import read_json
 from stroma.core.tables import ADDRESS_SCHEMA, read_provenance, read_table
 from stroma.images.open import open_image
-from stroma.prepare import slide_tiles
+from stroma.prepare import slide_images
 from stroma.prepare.slide_tiles import tile_table_path
 from stroma.prepare.sources import open_source, read_sources
 from stroma.prepare.tile_options import TileOptions
@@ -254,14 +254,14 @@ def test_a_run_killed_midway_leaves_nothing_that_looks_complete(
     tile(options(tmp_path / "in", output=tmp_path / "whole", **again))
     calls = []
 
-    def killed(pixels: NDArray[np.uint8], path: Path, options: TileOptions) -> None:
+    def killed(path: Path, pixels: NDArray[np.uint8], *more: Any) -> Path:
         calls.append(path)
         if len(calls) == 9:  # in the second slide
             raise KeyboardInterrupt
-        original(pixels, path, options)
+        return original(path, pixels, *more)
 
-    original = slide_tiles._write_image
-    monkeypatch.setattr(slide_tiles, "_write_image", killed)
+    original = slide_images.write_picture
+    monkeypatch.setattr(slide_images, "write_picture", killed)
     with pytest.raises(KeyboardInterrupt):
         tile(options(tmp_path / "in", output=tmp_path / "killed", **again))
     left = contents(tmp_path / "killed")

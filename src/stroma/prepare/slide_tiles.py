@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from PIL import Image as Picture
 
 from stroma.core.clock import stage
 from stroma.core.done import done_path, write_done
-from stroma.core.errors import UsageError
-from stroma.core.files import atomic_path, id_to_name
+from stroma.core.files import id_to_name
 from stroma.core.provenance import InputRecord, Provenance
 from stroma.core.tables import ADDRESS_SCHEMA, write_table
 from stroma.images.image import Image
+from stroma.prepare import histoprep
 from stroma.prepare.inputs import Source
+from stroma.prepare.slide_images import remove_other_tiles, write_picture, write_tile_images
+from stroma.prepare.slide_tissue import Tissue, find_tissue, known_mpp
 from stroma.prepare.sources import open_source
 from stroma.prepare.tile_options import TileOptions
 from stroma.regions.grid import box_coverage, tile_grid, tile_size, tile_step
-from stroma.slides.overview import Overview, read_overview
 from stroma.slides.thumbnail import draw_tiles
-from stroma.slides.tissue import clean_mask, tissue_mask
 
 TILES_FORMAT = "tiles/1"
 TILES_SCHEMA: dict[str, pl.DataType] = {**ADDRESS_SCHEMA, "tissue": pl.Float64()}
@@ -39,7 +34,7 @@ TILES_SCHEMA: dict[str, pl.DataType] = {**ADDRESS_SCHEMA, "tissue": pl.Float64()
 """
 
 THUMBNAIL_MAX_DIMENSION = 2048
-_WRITERS = 4
+_SUFFIX = {"jpeg": "jpg", "png": "png"}
 
 
 @dataclass(frozen=True)
@@ -87,15 +82,13 @@ def tile_slide(source: Source, options: TileOptions) -> SlideReport:
         UnreadableImage: the file is no image or is damaged.
         UsageError: the options do not fit the slide.
     """
-    name, folder = id_to_name(source.image_id), options.output
     with open_source(source.path, {"open": source.options, "source_mpp": options.source_mpp}) as image:
         provenance = slide_provenance(source, options)
-        record = done_path(folder, source.image_id)
+        record = done_path(options.output, source.image_id)
         record.unlink(missing_ok=True)  # from here on the item is not complete
         size, mpp = _tile_size(image, options)
-        overview = read_overview(image, options.tissue_max_dimension)
+        tissue = find_tissue(image, options)
         with stage("transform"):
-            threshold, mask = _find_tissue(overview, image, options)
             grid = tile_grid(
                 image.shape[1],
                 image.shape[0],
@@ -103,48 +96,63 @@ def tile_slide(source: Source, options: TileOptions) -> SlideReport:
                 tile_step(size, options.overlap),
                 out_of_bounds=options.out_of_bounds,
             )
-            table = _tile_table(source.image_id, grid, mpp, box_coverage(mask, grid, overview.downsample), options)
+            covered = box_coverage(tissue.mask, grid, tissue.overview.downsample)
+            table = _tile_table(source.image_id, grid, mpp, covered, options)
             boxes = table.select("x", "y", "w", "h").to_numpy()
-            thumbnail = draw_tiles(overview.shrink(THUMBNAIL_MAX_DIMENSION), boxes)
-        with stage("write"):
-            outputs = [
-                _write_png(folder / "tissue" / f"{name}.png", mask.astype(np.uint8) * np.uint8(255)),
-                _write_png(folder / "thumbnails" / f"{name}.png", thumbnail),
-                write_table(table, tile_table_path(folder, source.image_id), provenance),
-            ]
-        outputs += _write_tile_images(image, boxes, mpp, folder / "images" / name, options)
+        if options.preset == "histoprep":
+            outputs = histoprep.write_folder(image, source.image_id, boxes, tissue, mpp, options, provenance)
+        else:
+            outputs = _write_files(image, source.image_id, table, tissue, options, provenance)
     with stage("write"):
         write_done(record, provenance, outputs)
     notes = _notes(image, size, mpp, options)
-    return SlideReport(len(table), len(grid), size, float(mask.mean()), threshold, notes)
+    return SlideReport(len(table), len(grid), size, tissue.fraction, tissue.threshold, notes)
+
+
+def count_tiles(output: Path, image_id: str) -> int:
+    """Number of tiles of an image in an output folder of `stroma tile`."""
+    foreign = histoprep.metadata_path(output, image_id)
+    if foreign is not None:
+        return len(histoprep.read_metadata(foreign))
+    table = pl.scan_parquet(tile_table_path(output, image_id), glob=False)
+    return int(table.select(pl.len()).collect().item())
+
+
+def _write_files(
+    image: Image,
+    image_id: str,
+    table: pl.DataFrame,
+    tissue: Tissue,
+    options: TileOptions,
+    provenance: Provenance,
+) -> list[Path]:
+    """Mask, thumbnail, table and, on request, images of the tiles."""
+    name, folder = id_to_name(image_id), options.output
+    boxes = table.select("x", "y", "w", "h").to_numpy()
+    with stage("transform"):
+        thumbnail = draw_tiles(tissue.overview.shrink(THUMBNAIL_MAX_DIMENSION), boxes)
+    with stage("write"):
+        outputs = [
+            write_picture(folder / "tissue" / f"{name}.png", tissue.mask.astype(np.uint8) * np.uint8(255)),
+            write_picture(folder / "thumbnails" / f"{name}.png", thumbnail),
+            write_table(table, tile_table_path(folder, image_id), provenance),
+        ]
+    images = folder / "images" / name
+    if options.save_images:
+        mpp = table["mpp"][0] if len(table) else None
+        files = [
+            (images / f"{histoprep.box_name(box)}.{_SUFFIX[options.image_format]}", box)
+            for box in map(tuple, boxes.tolist())
+        ]
+        outputs += write_tile_images(image, files, mpp, options)
+    remove_other_tiles(images, outputs)
+    return outputs
 
 
 def _tile_size(image: Image, options: TileOptions) -> tuple[int, float | None]:
-    for flag, value in (("--mpp", options.mpp), ("--min-area-um2", options.min_area_um2)):
-        if value is not None and image.mpp is None:
-            raise UsageError(
-                f"{flag} needs the size of a pixel, and the file does not state it",
-                where=image.path,
-                next_step=f"Give it with --source-mpp, or leave out {flag} to work in level-0 pixels",
-            )
+    if options.mpp is not None:
+        known_mpp(image, "--mpp")
     return tile_size(options.tile_px, options.mpp, image.mpp)
-
-
-def _find_tissue(overview: Overview, image: Image, options: TileOptions) -> tuple[int, NDArray[np.bool_]]:
-    threshold, mask = tissue_mask(
-        overview.rgb,
-        threshold=options.threshold,
-        multiplier=options.multiplier,
-        sigma=options.sigma,
-        method=options.tissue_method,
-    )
-    min_area = options.min_area_px or 0.0  # in level-0 pixels
-    if options.min_area_um2 is not None and image.mpp is not None:
-        min_area = options.min_area_um2 / image.mpp**2
-    area_of_mask_pixel = math.prod(overview.downsample)
-    return threshold, clean_mask(
-        mask, min_area_px=min_area / area_of_mask_pixel, max_hole_px=math.inf if options.fill_holes else 0
-    )
 
 
 def _tile_table(
@@ -164,48 +172,6 @@ def _tile_table(
         "tissue": tissue[kept],
     }
     return pl.DataFrame(columns, schema=TILES_SCHEMA)
-
-
-def _write_png(path: Path, pixels: NDArray[np.uint8]) -> Path:
-    with atomic_path(path) as temporary:
-        Picture.fromarray(pixels).save(temporary, format="PNG")
-    return path
-
-
-def _write_tile_images(
-    image: Image, boxes: NDArray[np.int64], mpp: float | None, folder: Path, options: TileOptions
-) -> list[Path]:
-    """Write the tiles as image files, and remove those that an earlier run with other settings left.
-
-    A few threads encode and write while the next tiles are read: a tile that must reach the disk waits for it.
-    """
-    written: list[Path] = []
-    if options.save_images:
-        suffix = {"jpeg": "jpg", "png": "png"}[options.image_format]
-        pending: deque[Future[None]] = deque()
-        with ThreadPoolExecutor(_WRITERS) as writers:
-            for x, y, w, h in boxes.tolist():
-                path = folder / f"x{x}_y{y}_w{w}_h{h}.{suffix}"
-                pixels = image.read(x, y, w, h, mpp=mpp if options.mpp else None)
-                pending.append(writers.submit(_write_image, pixels, path, options))
-                written.append(path)
-                with stage("write"):
-                    while len(pending) > 2 * _WRITERS:
-                        pending.popleft().result()
-            with stage("write"):
-                for future in pending:
-                    future.result()
-    if folder.is_dir():
-        for path in set(folder.glob("x*_y*_w*_h*.*")).difference(written):
-            path.unlink()
-    return written
-
-
-def _write_image(pixels: NDArray[Any], path: Path, options: TileOptions) -> None:
-    rgb = pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2)
-    more = {"quality": options.quality} if options.image_format == "jpeg" else {}
-    with atomic_path(path) as temporary:
-        Picture.fromarray(rgb).save(temporary, format=options.image_format.upper(), **more)
 
 
 def _notes(image: Image, size_px: int, mpp: float | None, options: TileOptions) -> tuple[str, ...]:

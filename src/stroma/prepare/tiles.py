@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-import polars as pl
-
 from stroma.core.clock import StageClock
 from stroma.core.done import done_path, first_difference, is_complete
 from stroma.core.errors import MissingFile, OutputConflict
@@ -18,7 +16,7 @@ from stroma.core.provenance import Provenance
 from stroma.core.tables import read_provenance
 from stroma.core.verbs import VerbResult, write_failures
 from stroma.prepare.inputs import Found, Source, find_inputs
-from stroma.prepare.slide_tiles import SlideReport, slide_provenance, tile_slide, tile_table_path
+from stroma.prepare.slide_tiles import SlideReport, count_tiles, slide_provenance, tile_slide
 from stroma.prepare.sources import read_sources, sources_path, write_sources
 from stroma.prepare.tile_options import TileOptions
 
@@ -67,7 +65,7 @@ def tile(options: TileOptions) -> VerbResult:
     complete = [source for source in found.sources if source.image_id not in lost]
     rows = [(source.image_id, source.subject_id, source.path) for source in complete]
     write_sources(options.output, [*earlier, *rows], provenance)
-    tiles = sum(_count(source, options) for source in complete)
+    tiles = sum(count_tiles(options.output, source.image_id) for source in complete)
     output, features = (shlex.quote(f"{options.output}{ending}") for ending in ("", "-features"))
     return VerbResult(
         output=options.output,
@@ -123,11 +121,6 @@ def _plan(found: Found, todo: Sequence[Source], options: TileOptions) -> VerbRes
         summary={"images": len(found.sources), "to do": len(todo)},
         lines=[*found.notes, *_subject_lines(found), *lines],
     )
-
-
-def _count(source: Source, options: TileOptions) -> int:
-    table = pl.scan_parquet(tile_table_path(options.output, source.image_id), glob=False)
-    return int(table.select(pl.len()).collect().item())
 
 
 def _subject_lines(found: Found) -> list[str]:

@@ -24,10 +24,7 @@ def draw_tiles(
     Returns:
         A new (h, w, 3) uint8 array of the overview's size.
     """
-    vertical, horizontal = overview.downsample
-    x, y, w, h = boxes.T.astype(np.float64)
-    edges = np.stack([y / vertical, (y + h) / vertical, x / horizontal, (x + w) / horizontal], axis=1)
-    corners = np.maximum(np.rint(edges).astype(int), 0).tolist()
+    corners = _corners(overview, boxes)
     canvas = 255 - (255 - overview.rgb) // 2
     for top, bottom, left, right in corners:
         canvas[top:bottom, left:right] = overview.rgb[top:bottom, left:right]
@@ -35,6 +32,31 @@ def draw_tiles(
         if bottom > top and right > left:
             _draw_outline(canvas, top, bottom - 1, left, right - 1, colour)
     return canvas
+
+
+def outline_boxes(overview: Overview, boxes: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Draw boxes as HistoPrep does: red outlines one pixel wide, the first box blue, nothing paled out.
+
+    Args:
+        overview: The picture to draw on.
+        boxes: (n, 4): x, y, w, h in level-0 pixels.
+
+    Returns:
+        A new (h, w, 3) uint8 array of the overview's size.
+    """
+    canvas = overview.rgb.copy()
+    for number, (top, bottom, left, right) in reversed(list(enumerate(_corners(overview, boxes)))):
+        if bottom > top and right > left:
+            _draw_outline(canvas, top, bottom - 1, left, right - 1, (255, 0, 0) if number else (0, 0, 255))
+    return canvas
+
+
+def _corners(overview: Overview, boxes: NDArray[np.int64]) -> list[tuple[int, int, int, int]]:
+    """Top, bottom, left and right of boxes in pixels of the overview, not above or left of it."""
+    vertical, horizontal = overview.downsample
+    x, y, w, h = boxes.T.astype(np.float64)
+    edges = np.stack([y / vertical, (y + h) / vertical, x / horizontal, (x + w) / horizontal], axis=1)
+    return [(a, b, c, d) for a, b, c, d in np.maximum(np.rint(edges).astype(int), 0).tolist()]
 
 
 def _draw_outline(

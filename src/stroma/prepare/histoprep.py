@@ -1,0 +1,174 @@
+"""The folder that HistoPrep 2 writes for a slide, for programs that read it."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from stroma.core.clock import stage
+from stroma.core.errors import InvalidData, OutputConflict
+from stroma.core.files import id_to_name, write_bytes, write_text
+from stroma.core.provenance import Provenance
+from stroma.core.tables import read_provenance, write_table
+from stroma.images.image import Image
+from stroma.prepare.slide_images import remove_other_tiles, write_picture, write_tile_images
+from stroma.prepare.slide_tissue import Tissue
+from stroma.prepare.tile_options import TileOptions
+from stroma.slides.overview import Overview, block_mean
+from stroma.slides.thumbnail import outline_boxes
+from stroma.slides.tissue import tissue_mask
+
+THUMBNAIL_MAX_DIMENSION = 4096
+_SCHEMA = {"x": pl.Int64(), "y": pl.Int64(), "w": pl.Int64(), "h": pl.Int64(), "path": pl.String()}
+
+
+def slide_folder(output: Path, image_id: str) -> Path:
+    """The folder of a slide."""
+    return output / id_to_name(image_id)
+
+
+def metadata_path(output: Path, image_id: str) -> Path | None:
+    """The tile table of a slide, or None when the slide was not finished."""
+    candidates = (slide_folder(output, image_id) / f"metadata.{suffix}" for suffix in ("parquet", "csv"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read_metadata(path: Path) -> pl.DataFrame:
+    """Read the tile table of HistoPrep or of us: columns x, y, w, h, path and whatever else it has.
+
+    Returns:
+        The table; a relative `path` counts from the folder of the table, and so does an absolute one whose folder
+        has been moved (HistoPrep stores absolute paths): the last two parts are kept.
+
+    Raises:
+        InvalidData: it cannot be read.
+    """
+    try:
+        table = pl.read_csv(path, schema_overrides=_SCHEMA) if path.suffix == ".csv" else pl.read_parquet(path)
+    except pl.exceptions.PolarsError as error:
+        raise InvalidData(f"is not a readable table ({error})", where=path) from error
+    if "path" not in table.columns:
+        return pl.DataFrame(schema=_SCHEMA)  # HistoPrep's table of a slide without tiles has no columns
+    paths = [path.parent.joinpath(*Path(stored.replace("\\", "/")).parts[-2:]) for stored in table["path"]]
+    return table.with_columns(pl.Series("path", [str(entry) for entry in paths], dtype=pl.String()))
+
+
+def write_folder(
+    image: Image,
+    image_id: str,
+    boxes: NDArray[np.int64],
+    tissue: Tissue,
+    mpp: float | None,
+    options: TileOptions,
+    provenance: Provenance,
+) -> list[Path]:
+    """Write the folder of a slide; the table comes last, since HistoPrep takes it for the sign that all is there.
+
+    Differences from HistoPrep, each a fault of it: paths in the table are relative to its folder, the pictures of
+    slide and tissue have one size, a slide without tiles has a table with columns and an empty `tiles` folder.
+
+    Args:
+        image: The slide.
+        image_id: Its id.
+        boxes: (n, 4): x, y, w, h of the tiles in level-0 pixels.
+        tissue: Of the slide.
+        mpp: Of the tiles.
+        options: Of the verb.
+        provenance: Of the slide.
+
+    Returns:
+        The files.
+
+    Raises:
+        OutputConflict: the folder holds a table that we did not write, and `overwrite` is not set.
+    """
+    folder = slide_folder(options.output, image_id)
+    _remove_table(folder, options)
+    (folder / "tiles").mkdir(parents=True, exist_ok=True)
+    files = [
+        (folder / "tiles" / f"{box_name(box)}.{options.image_format}", box) for box in map(tuple, boxes.tolist())
+    ]
+    mask_of = partial(_tile_mask, threshold=tissue.threshold) if options.save_masks else None
+    outputs = write_tile_images(image, files, mpp, options, mask_of=mask_of)
+    for name in ("tiles", "masks"):
+        remove_other_tiles(folder / name, outputs)
+    with stage("write"):
+        outputs += _write_thumbnails(folder, tissue.overview, tissue.mask, boxes)
+        level = image.levels[options.level]
+        properties = {
+            "num_tiles": len(boxes),
+            "level": options.level,
+            "level_downsample": [image.shape[0] / level.height, image.shape[1] / level.width],
+            "width": int(boxes[0, 2]) if len(boxes) else options.tile_px,
+            "height": int(boxes[0, 3]) if len(boxes) else options.tile_px,
+            "overlap": options.overlap,
+            "max_background": round(1 - options.min_tissue, 12),
+        }
+        outputs.append(write_bytes(folder / "properties.json", json.dumps(properties).encode()))
+        outputs.append(_write_table(folder, boxes, options, provenance))
+    return outputs
+
+
+def box_name(box: tuple[int, ...]) -> str:
+    """`x…_y…_w…_h…`, level-0 pixels."""
+    return "_".join(f"{axis}{value}" for axis, value in zip("xywh", box, strict=True))
+
+
+def _remove_table(folder: Path, options: TileOptions) -> None:
+    """Remove our own table, so that nothing looks finished; refuse to touch a foreign one."""
+    for path in (folder / "metadata.parquet", folder / "metadata.csv"):
+        if not path.exists():
+            continue
+        if not options.overwrite and path.suffix == ".parquet" and not _is_ours(path):
+            raise OutputConflict(
+                "was not written by Stroma",
+                where=path,
+                next_step="Choose another --output, or --overwrite to replace the tiles of this slide",
+            )
+        path.unlink()
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        read_provenance(path)
+    except InvalidData:
+        return False
+    return True
+
+
+def _tile_mask(path: Path, rgb: NDArray[np.uint8], *, threshold: int) -> tuple[Path, NDArray[np.uint8]]:
+    """The tissue of a tile, 0 and 1, with the threshold of its slide; the blur is HistoPrep's, of 1 px."""
+    _, mask = tissue_mask(rgb, threshold=threshold, sigma=1.0)
+    return path.parents[1] / "masks" / f"{path.stem}.png", mask.astype(np.uint8)
+
+
+def _write_thumbnails(
+    folder: Path, overview: Overview, mask: NDArray[np.bool_], boxes: NDArray[np.int64]
+) -> list[Path]:
+    small = overview.shrink(THUMBNAIL_MAX_DIMENSION)
+    factor = -(-max(overview.rgb.shape[:2]) // THUMBNAIL_MAX_DIMENSION)
+    tissue = block_mean(np.where(mask, np.uint8(0), np.uint8(255))[:, :, None], factor)[:, :, 0]
+    pictures = {
+        "thumbnail": small.rgb,
+        "thumbnail_tiles": outline_boxes(small, boxes),
+        "thumbnail_tissue": np.where(tissue < 128, np.uint8(0), np.uint8(255)),
+    }
+    return [write_picture(folder / f"{name}.jpeg", pixels, "jpeg") for name, pixels in pictures.items()]
+
+
+def _write_table(folder: Path, boxes: NDArray[np.int64], options: TileOptions, provenance: Provenance) -> Path:
+    names = [box_name(tuple(box)) for box in boxes.tolist()]
+    columns = {axis: boxes[:, i] for i, axis in enumerate("xywh")}
+    table = pl.DataFrame(
+        {**columns, "path": [f"tiles/{name}.{options.image_format}" for name in names]}, schema=_SCHEMA
+    )
+    if options.save_masks:
+        table = table.with_columns(pl.Series("mask_path", [f"masks/{name}.png" for name in names], dtype=pl.String()))
+    if options.metadata == "csv":
+        return write_text(folder / "metadata.csv", table.write_csv())
+    return write_table(table, folder / "metadata.parquet", provenance)

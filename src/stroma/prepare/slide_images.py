@@ -1,0 +1,80 @@
+"""Image files of the tiles of one slide: read in order, encoded and written by a few threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Picture
+
+from stroma.core.clock import stage
+from stroma.core.files import atomic_path
+from stroma.images.image import Image
+from stroma.prepare.tile_options import TileOptions
+
+_WRITERS = 4
+Box = tuple[int, int, int, int]
+
+
+def write_tile_images(
+    image: Image,
+    tiles: Iterable[tuple[Path, Box]],
+    mpp: float | None,
+    options: TileOptions,
+    *,
+    mask_of: Callable[[Path, NDArray[np.uint8]], tuple[Path, NDArray[np.uint8]]] | None = None,
+) -> list[Path]:
+    """Write tiles as image files.
+
+    A few threads encode and write while the next tiles are read: a tile that must reach the disk waits for it.
+
+    Args:
+        image: The slide.
+        tiles: File and (x, y, w, h) in level-0 pixels of each tile.
+        mpp: Resolution to read at when `options.mpp` is set; otherwise `options.level` is read.
+        options: Format and quality.
+        mask_of: Gives, from file and pixels of a tile, the file and pixels of its mask, which is written as PNG.
+
+    Returns:
+        All files, in the order of the tiles.
+    """
+    written: list[Path] = []
+    pending: deque[Future[Path]] = deque()
+    with ThreadPoolExecutor(_WRITERS) as writers:
+        for path, (x, y, w, h) in tiles:
+            pixels = image.read(x, y, w, h, level=options.level, mpp=mpp if options.mpp else None)
+            rgb = pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2)
+            pending.append(writers.submit(write_picture, path, rgb, options.image_format, options.quality))
+            written.append(path)
+            if mask_of is not None:
+                with stage("transform"):
+                    mask_path, mask = mask_of(path, rgb)
+                pending.append(writers.submit(write_picture, mask_path, mask, "png"))
+                written.append(mask_path)
+            with stage("write"):
+                while len(pending) > 2 * _WRITERS:
+                    pending.popleft().result()
+        with stage("write"):
+            for future in pending:
+                future.result()
+    return written
+
+
+def remove_other_tiles(folder: Path, written: Iterable[Path]) -> None:
+    """Remove images of tiles that an earlier run with other settings left in `folder`."""
+    if folder.is_dir():
+        for path in set(folder.glob("*x*_y*_w*_h*.*")).difference(written):
+            path.unlink()
+
+
+def write_picture(path: Path, pixels: NDArray[Any], format: str = "png", quality: int | None = None) -> Path:
+    """Write (H, W) or (H, W, 3) uint8 as PNG or JPEG; without `quality` Pillow's default is taken."""
+    more = {"quality": quality} if quality is not None and format == "jpeg" else {}
+    with atomic_path(path) as temporary:
+        Picture.fromarray(pixels).save(temporary, format=format.upper(), **more)
+    return path
