@@ -10,6 +10,10 @@ def test_an_error_is_one_line_with_where_what_and_the_next_step():
     assert str(error) == "a b.dat: is 1,024 bytes, a cube needs more. Copy it again."
 
 
+def test_a_question_keeps_its_mark():
+    assert str(StromaError("no 'a'", next_step="Did you mean 'b'?")) == "no 'a'. Did you mean 'b'?"
+
+
 @pytest.mark.parametrize(
     ("kind", "code"), [(StromaError, 1), (InvalidData, 1), (OutputConflict, 1), (ConfigError, 2)]
 )

@@ -86,9 +86,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
+        from stroma.core.errors import UsageError
+
         context = getattr(error, "ctx", None)
         verb = context.command_path if context else "stroma"
-        return _fail(f"{error.format_message().rstrip('.')}. See '{verb} --help'.", 2)
+        return _fail(str(UsageError(error.format_message(), next_step=f"See '{verb} --help'")), 2)
     except KeyboardInterrupt:
         return _interrupted()
     except BrokenPipeError:

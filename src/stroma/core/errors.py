@@ -31,8 +31,13 @@ class StromaError(Exception):
         """One line: where, what, next step."""
         text = f"{self.where}: {self.what}" if self.where else self.what
         if self.next_step:
-            text = f"{text.rstrip('.')}. {self.next_step.rstrip('.')}."
+            text = f"{_sentence(text)} {_sentence(self.next_step)}"
         return " ".join(text.split())
+
+
+def _sentence(text: str) -> str:
+    text = text.rstrip()
+    return text if text.endswith(("?", "!")) else f"{text.rstrip('.')}."
 
 
 def _rebuild(kind: type[StromaError], what: str, where: str | None, next_step: str) -> StromaError:
