@@ -143,7 +143,8 @@ def _interactive(matrix: Confusion, labels: LabelMapping, unit: str) -> Any:
         hovertemplate="%{hovertext}<extra></extra>", zmin=0, zmax=1, xgap=1, ygap=1,
         colorscale=[[i / (len(_SCALE) - 1), colour] for i, colour in enumerate(_SCALE)],
         colorbar={
-            "title": {"text": "fraction of<br>the reference"}, "thickness": 14, "len": 0.6, "tickformat": ".1f"
+            "title": {"text": "fraction of<br>the reference"}, "thickness": 14, "len": 160,
+            "lenmode": "pixels", "tickformat": ".1f",
         },
     )  # fmt: skip
     for i, name in enumerate(matrix.references):
@@ -167,12 +168,15 @@ def _interactive(matrix: Confusion, labels: LabelMapping, unit: str) -> Any:
             type="rect", x0=j - 0.48, x1=j + 0.48, y0=rows - 0.44, y1=rows - 0.5 + _STRIP, line_width=0,
             fillcolor=_colour(labels, name),
         )  # fmt: skip
+    cell_px = min(56.0, max(27.0, 420 / rows))
+    longest = max(len(name) for name in matrix.predictions) if columns > 4 else 0
     shared = {"showgrid": False, "zeroline": False, "ticks": "", "automargin": True, "linecolor": "rgba(0,0,0,0)"}
     figure.update_layout(
-        height=int(205 + max(26, 34 - 0.3 * rows) * rows),
+        height=int(110 + 4.5 * longest + cell_px * (rows + _STRIP)),
         margin={"l": 10, "r": 10, "t": 40, "b": 10},
         xaxis={
-            "title": {"text": "Predicted"},
+            "title": {"text": "Predicted", "standoff": 12},
+            "constrain": "domain",
             "tickvals": list(range(columns)),
             "ticktext": [plotly_text(name) for name in matrix.predictions],
             "tickangle": -45 if columns > 4 else 0,
@@ -180,7 +184,9 @@ def _interactive(matrix: Confusion, labels: LabelMapping, unit: str) -> Any:
             **shared,
         },
         yaxis={
-            "title": {"text": "Reference"},
+            "title": {"text": "Reference", "standoff": 12},
+            "scaleanchor": "x",
+            "constrain": "domain",
             "tickvals": list(range(rows)),
             "ticktext": [plotly_text(name) for name in matrix.references],
             "range": [rows - 0.5 + _STRIP, -0.5],

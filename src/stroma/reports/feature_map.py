@@ -95,7 +95,11 @@ def _interactive(tiles: pl.DataFrame, thumbnails: Mapping[int, NDArray[np.uint8]
         ]
         figure.add_scatter(
             x=mine["x2d"].to_numpy().astype(np.float32), y=mine["y2d"].to_numpy().astype(np.float32), mode="markers",
-            name=cluster_name(cluster), marker={"size": 6, "color": colour, "opacity": 0.75}, customdata=data,
+            name=cluster_name(cluster), customdata=data,
+            marker={
+                "size": [8 if entry[-1] else 5 for entry in data], "color": colour,
+                "opacity": [0.9 if entry[-1] else 0.45 for entry in data],
+            },
             hovertemplate=f"<b>{cluster_name(cluster)}</b><br>image %{{customdata[0]}}<br>subject %{{customdata[1]}}"
             "<br>%{customdata[2]}<extra></extra>",
         )  # fmt: skip

@@ -18,6 +18,7 @@ from stroma.core.tables import read_provenance, read_table, require_columns
 from stroma.features.cluster import CLUSTERS_FORMAT, CLUSTERS_SCHEMA
 from stroma.features.tiles import rgb
 from stroma.images.image import Image
+from stroma.models.encoders import RANDOM
 from stroma.prepare.sources import open_source, read_sources
 from stroma.reports.clusters import cluster_colours, cluster_name, draw_tiles
 from stroma.reports.feature_map import feature_map_figure
@@ -35,8 +36,15 @@ Thumbnail = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class _Clusters:
-    """The tables of a cluster folder; `tiles` is thinned, `sizes` counts all."""
+class ClusterTables:
+    """The tables of a cluster folder.
+
+    Attributes:
+        tiles: `CLUSTERS_SCHEMA` and subject_id; large tables are thinned evenly.
+        sizes: cluster, n_tiles, n_images, n_subjects of all tiles.
+        sources: image_id, subject_id, path.
+        settings: What the clusters were made with.
+    """
 
     tiles: pl.DataFrame
     sizes: pl.DataFrame
@@ -60,7 +68,7 @@ def features_report(cluster_folder: Path | str, *, tiles: int = 400) -> Path:
     """
     folder = Path(cluster_folder)
     provenance = Provenance(REPORT_FORMAT, {"tiles": tiles}, features_inputs(folder))
-    report = Report(f"Clusters {folder.resolve().name}", subtitle=features_subtitle(folder), provenance=provenance)
+    report = Report(f"Report: {folder.resolve().name}", subtitle=features_subtitle(folder), provenance=provenance)
     add_features(report, folder, tiles=tiles)
     return report.write(folder / "report.html")[-1]
 
@@ -74,7 +82,7 @@ def features_inputs(folder: Path) -> tuple[InputRecord, ...]:
 
 def features_subtitle(folder: Path) -> str:
     """One sentence: which features were clustered."""
-    encoder = read_provenance(folder / "clusters.parquet").settings.get("encoder", {})
+    encoder = read_provenance(_clusters_path(folder)).settings.get("encoder", {})
     name = encoder.get("encoder") or encoder.get("name")
     return f"Tiles grouped by their {name} features." if name else "Tiles grouped by their features."
 
@@ -88,7 +96,7 @@ def add_features(report: Report, folder: Path, *, group: str = "", tiles: int = 
         group: Its name where the page shows several things.
         tiles: How many dots of the feature map show their tile on hover.
     """
-    found = _read(Path(folder))
+    found = read_clusters(Path(folder))
     prefix = f"{group}: " if group else ""
     n_tiles, n_images = int(found.sizes["n_tiles"].sum()), found.sources["image_id"].n_unique()
     n_subjects = found.sources["subject_id"].n_unique()
@@ -109,7 +117,7 @@ def add_features(report: Report, folder: Path, *, group: str = "", tiles: int = 
     report.section("Limits", group=group).limits([*_limits(found), *notes])
 
 
-def _read(folder: Path) -> _Clusters:
+def _clusters_path(folder: Path) -> Path:
     path = folder / "clusters.parquet"
     if not path.is_file():
         raise MissingFile(
@@ -117,6 +125,17 @@ def _read(folder: Path) -> _Clusters:
             where=folder,
             next_step="Make one: stroma cluster FEATURES -o OUT",
         )
+    return path
+
+
+def read_clusters(folder: Path) -> ClusterTables:
+    """Read an output folder of `stroma cluster`.
+
+    Raises:
+        MissingFile: it is none.
+        InvalidData: a table is damaged.
+    """
+    path = _clusters_path(folder)
     with stage("read"):
         table = read_table(path, format=CLUSTERS_FORMAT)
         require_columns(table, list(CLUSTERS_SCHEMA), where=path)
@@ -133,13 +152,13 @@ def _read(folder: Path) -> _Clusters:
         .sort("cluster")
     )
     thinned = table.gather_every(max(1, -(-table.height // _POOL)))
-    return _Clusters(thinned, sizes, sources, dict(read_provenance(path).settings))
+    return ClusterTables(thinned, sizes, sources, dict(read_provenance(path).settings))
 
 
 Key = tuple[str, int]
 
 
-def read_thumbnails(tiles: pl.DataFrame, found: _Clusters) -> tuple[dict[Key, Thumbnail], list[str]]:
+def read_thumbnails(tiles: pl.DataFrame, found: ClusterTables) -> tuple[dict[Key, Thumbnail], list[str]]:
     """Read small pictures of tiles from the images they were cut from.
 
     Args:
@@ -198,7 +217,7 @@ def _read_tile_file(folder: Path, row: dict[str, Any]) -> Thumbnail:
 
 def _add_mosaic(
     report: Report,
-    found: _Clusters,
+    found: ClusterTables,
     shown: dict[int, pl.DataFrame],
     thumbnails: dict[Key, Thumbnail],
     group: str,
@@ -238,7 +257,12 @@ def _add_mosaic(
 
 
 def _add_map(
-    report: Report, found: _Clusters, dots: pl.DataFrame, thumbnails: dict[Key, Thumbnail], group: str, n_tiles: int
+    report: Report,
+    found: ClusterTables,
+    dots: pl.DataFrame,
+    thumbnails: dict[Key, Thumbnail],
+    group: str,
+    n_tiles: int,
 ) -> None:
     pictures = {
         place: thumbnails[key]
@@ -251,8 +275,8 @@ def _add_map(
         "feature-map",
         caption=f"The features in two dimensions ({projection}): {count(dots.height, 'tile')} of {n_tiles:,}, drawn "
         f"at random; {len(pictures):,} of them show their tile.",
-        reading="A dot is a tile, its colour the cluster. Hover over a dot for its tile. On paper, tiles lie centred "
-        "on their own dots, and are left out where they would cover each other. The axes have no unit; two "
+        reading="A dot is a tile, its colour the cluster. Hover over a large dot for its tile. On paper, tiles lie "
+        "centred on their own dots, and are left out where they would cover each other. The axes have no unit; two "
         "dimensions cannot keep all distances, so tiles that lie close together here need not be alike.",
         otherwise="There are no tiles to map.",
     )
@@ -275,11 +299,17 @@ def _add_proportions(report: Report, folder: Path, group: str) -> None:
     )
 
 
-def _limits(found: _Clusters) -> list[str]:
-    sentences = [
+def _limits(found: ClusterTables) -> list[str]:
+    sentences = []
+    if found.settings.get("encoder", {}).get("weights") == RANDOM:
+        sentences.append("The encoder has random weights: these clusters say nothing about the tissue.")
+    sentences.append(
         "The number of clusters was given, not found. Clusters are groups of similar features; whether they are "
         "kinds of tissue is for a reader to judge, and staining or scanner can make groups of their own."
-    ]
+    )
+    empty = int(found.settings.get("clusters", 0)) - found.sizes.height
+    if empty > 0:
+        sentences.append(f"{count(empty, 'cluster')} of those asked for holds no tile and stands in no figure.")
     few = found.sizes.filter(pl.col("n_subjects") == 1)["cluster"].to_list()
     if few and found.sources["subject_id"].n_unique() > 1:
         names = ", ".join(cluster_name(c) for c in few)

@@ -110,6 +110,7 @@ class Figure:
         buffer = io.BytesIO()
         with static_style():
             self.static.savefig(buffer, format=kind, facecolor="white", **options)
+            self.static.set_layout_engine("none")  # the places are found once, so SVG and PNG agree
         return buffer.getvalue()
 
 

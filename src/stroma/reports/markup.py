@@ -45,6 +45,13 @@ class TextBlock:
 
 
 @dataclass(frozen=True)
+class HeadingBlock:
+    """A heading inside a section."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class FigureBlock:
     """A figure with its caption; `stem` names its files."""
 
@@ -95,7 +102,7 @@ class LimitsBlock:
     sentences: tuple[str, ...]
 
 
-Block = TextBlock | FigureBlock | TableBlock | NothingBlock | ListingBlock | LinksBlock | LimitsBlock
+Block = TextBlock | HeadingBlock | FigureBlock | TableBlock | NothingBlock | ListingBlock | LinksBlock | LimitsBlock
 
 
 @dataclass(frozen=True)
@@ -251,6 +258,8 @@ def _block(block: Block, pictures: Mapping[str, bytes], files: PageFiles, number
     match block:
         case TextBlock(text):
             return f"<p>{_escape(text)}</p>"
+        case HeadingBlock(text):
+            return f"<h3>{_escape(text)}</h3>"
         case NothingBlock(text):
             return f'<p class="nothing">{_escape(text)}</p>'
         case FigureBlock():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
-from skimage.measure import approximate_polygon, find_contours
 
 from stroma.core.errors import InvalidData
+from stroma.regions.outlines import polygons_from_mask
 from stroma.reports.figure import (
     ABSENT,
     WIDTH_IN,
@@ -38,6 +38,8 @@ _BAND = 0.034
 """Space between panels, and height of a row's title, in units of the figure's width."""
 _BARS = 0.07
 """Height that the toolbar and the legend of the interactive form take, in units of its width."""
+_HEADINGS = 0.02
+"""Height of the line of headings, in the same units."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,10 @@ class OverlayItem:
 
 @dataclass(frozen=True)
 class _Panel:
-    """One picture in its place: left, bottom, width and height as fractions of the figure."""
+    """One picture and its outlines in its place: left, bottom, width and height as fractions of the figure."""
 
     picture: NDArray[np.uint8]
-    mask: NDArray[np.uint8] | None
+    lines: Mapping[int, Sequence[NDArray[np.float64]]]
     heading: str
     place: tuple[float, float, float, float]
 
@@ -92,8 +94,8 @@ def overlay_figure(items: Sequence[OverlayItem], labels: LabelMapping) -> Figure
     for item in items:
         _check(item)
     rows, height = _layout(items, labels)
-    masks = [panel.mask for row in rows for panel in row.panels if panel.mask is not None]
-    present = [i for i in range(len(labels)) if any((mask == i).any() for mask in masks)]
+    masks = [mask for item in items for mask in (item.reference, item.predicted) if mask is not None]
+    present = sorted({int(index) for mask in masks for index in np.unique(mask)} - {IGNORE})
     blank = _blank_name(items)
     return Figure(
         interactive=_interactive(rows, labels, present, blank),
@@ -148,23 +150,22 @@ def compose(
     return np.clip(np.rint(result), 0, 255).astype(np.uint8)
 
 
-def outlines(mask: NDArray[np.uint8], index: int, smallest_px: float = _SMALLEST_PX) -> list[NDArray[np.float64]]:
-    """Outlines of the regions of one class, holes included.
+def outlines(mask: NDArray[np.uint8], smallest_px: float = _SMALLEST_PX) -> dict[int, list[NDArray[np.float64]]]:
+    """Outlines of the regions of all classes, holes included.
 
     Args:
-        mask: (H, W) class indices.
-        index: The class.
-        smallest_px: Area in pixels below which an outline is left out.
+        mask: (H, W) class indices; `IGNORE` gets no outline.
+        smallest_px: Area in pixels below which a region gets none either.
 
     Returns:
-        Closed lines (n, 2) of x, y in pixels of `mask`, pixel centres at +0.5.
+        Class → closed lines (n, 2) of x, y in pixels of `mask`, pixel centres at +0.5.
     """
-    lines = []
-    for line in find_contours(np.pad(mask == index, 1).astype(np.float32), 0.5):
-        y, x = line.T - 0.5
-        area = 0.5 * abs(float(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1])))
-        if area >= smallest_px:
-            lines.append(approximate_polygon(np.stack([x, y], axis=1), tolerance=0.5))
+    values, polygons = polygons_from_mask(np.where(mask == IGNORE, 0, mask.astype(np.int64) + 1), simplify_px=0.5)
+    lines: dict[int, list[NDArray[np.float64]]] = {}
+    for value, polygon in zip(values.tolist(), polygons, strict=True):
+        if polygon.area >= smallest_px:
+            rings = [polygon.exterior, *polygon.interiors]
+            lines.setdefault(value - 1, []).extend(np.asarray(ring.coords, np.float64) for ring in rings)
     return lines
 
 
@@ -183,16 +184,16 @@ def _layout(items: Sequence[OverlayItem], labels: LabelMapping) -> tuple[list[_R
     width = (1 - _GAP * (columns - 1)) / columns
     shapes = [next(a.shape for a in (i.rgb, i.reference, i.predicted) if a is not None) for i in items]
     heights = [min(width * 1.4, width * shape[0] / shape[1]) for shape in shapes]
-    total = sum(heights) + (len(items) + 1) * _BAND + 0.004
-    rows, top = [], total - _BAND
+    total = sum(heights) + len(items) * _BAND + _HEADINGS
+    rows, top = [], total - _HEADINGS
     for item, row_height in zip(items, heights, strict=True):
         panels = []
         for column, heading in enumerate(headings):
-            picture, mask = _panel(item, heading, labels)
+            picture, lines = _panel(item, heading, labels)
             if picture is not None:
                 left = column * (width + _GAP)
                 bottom = (top - _BAND - row_height) / total
-                panels.append(_Panel(picture, mask, heading, (left, bottom, width, row_height / total)))
+                panels.append(_Panel(picture, lines, heading, (left, bottom, width, row_height / total)))
         rows.append(_Row(item.title, tuple(panels)))
         top -= _BAND + row_height
     return rows, total
@@ -200,15 +201,15 @@ def _layout(items: Sequence[OverlayItem], labels: LabelMapping) -> tuple[list[_R
 
 def _panel(
     item: OverlayItem, heading: str, labels: LabelMapping
-) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
+) -> tuple[NDArray[np.uint8] | None, Mapping[int, Sequence[NDArray[np.float64]]]]:
     rgb = None if item.rgb is None else shrink(item.rgb, SHOWN_PX)
     if heading == "Image":
-        return rgb, None
+        return rgb, {}
     mask = item.reference if heading == "Reference" else item.predicted
     if mask is None:
-        return None, None
+        return None, {}
     small = shrink(mask, SHOWN_PX, smooth=False)
-    return compose(rgb, small, labels), small
+    return compose(rgb, small, labels), outlines(small)
 
 
 def _table(items: Sequence[OverlayItem], labels: LabelMapping) -> pl.DataFrame:
@@ -289,11 +290,9 @@ def _add_panel(
         sizing="stretch", layer="below",
     )  # fmt: skip
     place = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
-    if panel.mask is None:
-        figure.add_scatter(x=[None], y=[None], showlegend=False, hoverinfo="skip", **place)
-        return
-    for index in present:
-        lines = outlines(panel.mask, index)
+    figure.add_scatter(x=[None], y=[None], showlegend=False, hoverinfo="skip", **place)
+    for index in present if panel.heading != "Image" else ():
+        lines = panel.lines.get(index, ())
         if not lines and index in named:
             continue
         joined = np.concatenate(
@@ -320,7 +319,7 @@ def _static(rows: Sequence[_Row], labels: LabelMapping, present: Sequence[int], 
             for panel in row.panels:
                 left, bottom, w, h = panel.place
                 place = (left, (legend_in + bottom * picture_in) / total_in, w, h * picture_in / total_in)
-                _draw_panel(canvas, panel, place, labels, present)
+                _draw_panel(canvas, panel, place, labels)
             left, bottom, _, h = row.panels[0].place
             top_in = legend_in + (bottom + h) * picture_in
             canvas.text(left, (top_in + 0.03) / total_in, _shorten(row.title), fontsize=6.5, va="bottom")
@@ -338,11 +337,7 @@ def _static(rows: Sequence[_Row], labels: LabelMapping, present: Sequence[int], 
 
 
 def _draw_panel(
-    canvas: Canvas,
-    panel: _Panel,
-    place: tuple[float, float, float, float],
-    labels: LabelMapping,
-    present: Sequence[int],
+    canvas: Canvas, panel: _Panel, place: tuple[float, float, float, float], labels: LabelMapping
 ) -> None:
     height, width = panel.picture.shape[:2]
     axes = canvas.add_axes(place)
@@ -350,10 +345,7 @@ def _draw_panel(
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-    if panel.mask is None:
-        return
-    for index in present:
-        lines = outlines(panel.mask, index)
+    for index, lines in sorted(panel.lines.items()):
         axes.add_collection(LineCollection(lines, colors="white", linewidths=1.3, alpha=0.7))
         axes.add_collection(LineCollection(lines, colors=labels.colour(labels.names[index]), linewidths=0.8))
     axes.set_xlim(0, width)

@@ -16,6 +16,7 @@ from stroma.reports.markup import (
     Block,
     Card,
     FigureBlock,
+    HeadingBlock,
     LimitsBlock,
     LinksBlock,
     ListingBlock,
@@ -61,6 +62,10 @@ class ReportSection:
     def text(self, *paragraphs: str) -> None:
         """Add paragraphs of plain text."""
         self.blocks.extend(TextBlock(paragraph) for paragraph in paragraphs if paragraph)
+
+    def heading(self, text: str) -> None:
+        """Add a heading inside the section."""
+        self.blocks.append(HeadingBlock(text))
 
     def figure(
         self, figure: Figure | None, name: str, *, caption: str, reading: str = "", otherwise: str = ""

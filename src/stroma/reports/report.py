@@ -118,7 +118,7 @@ def _assemble(
     names = _names(folders)
     if len(folders) == 1:
         folder, kind = folders[0], kinds[0]
-        title = f"Run {names[0]}" if kind == "run" else f"Clusters {names[0]}"
+        title = f"Report: {names[0]}"
         subtitle = run_subtitle(Run.open(folder)) if kind == "run" else features_subtitle(folder)
     else:
         title, subtitle = "Report", "About " + ", ".join(names) + "."

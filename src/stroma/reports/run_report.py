@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from stroma.core.clock import stage
-from stroma.core.errors import MissingFile
+from stroma.core.errors import StromaError
 from stroma.core.provenance import InputRecord, Provenance
 from stroma.core.tables import read_table, require_columns
 from stroma.evaluation.schema import CONFUSION_SCHEMA, SCORES_SCHEMA
@@ -16,7 +16,7 @@ from stroma.reports.confusion import confusion_figure
 from stroma.reports.figure import count
 from stroma.reports.learning import learning_figure
 from stroma.reports.overlays import overlay_figure
-from stroma.reports.page import REPORT_FORMAT, Report
+from stroma.reports.page import REPORT_FORMAT, Report, ReportSection
 from stroma.reports.run_limits import run_limits
 from stroma.reports.run_pictures import overlay_items, pictured_images
 from stroma.reports.run_text import (
@@ -44,6 +44,8 @@ _INPUTS = (
     "tables/*/*.parquet",
     "predictions/*/predictions.parquet",
 )
+_KINDS = ("metric", "annotator", "convention")
+"""Scores that differ in one of these are never drawn together."""
 _HEADLINE_ORDER = ("test", "validation")
 
 
@@ -82,7 +84,9 @@ def run_report(run_folder: Path | str, *, images: int = 8) -> Path:
     """
     folder = Path(run_folder)
     provenance = Provenance(REPORT_FORMAT, {"images": images}, run_inputs(folder))
-    report = Report(f"Run {folder.resolve().name}", subtitle=run_subtitle(Run.open(folder)), provenance=provenance)
+    report = Report(
+        f"Report: {folder.resolve().name}", subtitle=run_subtitle(Run.open(folder)), provenance=provenance
+    )
     add_run(report, folder, images=images)
     return report.write(folder / "report.html")[-1]
 
@@ -120,13 +124,16 @@ def add_run(report: Report, folder: Path, *, group: str = "", images: int = 8) -
         section.figure(
             None, "", caption="", otherwise="Nothing has been evaluated yet: stroma predict, then stroma evaluate."
         )
+    notes: list[str] = []
     for entry in sets:
-        _add_scores(report, run, entry, group)
+        section = report.section(set_noun(entry.name).capitalize(), group=group)
+        _add_scores(section, run, entry, explain=entry is sets[0])
         if entry.confusion is not None:
-            _add_confusion(report, run, entry, entry.confusion, group)
-    notes = _add_pictures(report, run, sets[0] if sets else None, group, images)
-    if sets and sets[0].medians is not None:
-        _add_spectra(report, run, sets[0], sets[0].medians, group)
+            _add_confusion(section, run, entry, entry.confusion)
+        if entry is sets[0]:
+            notes = _add_pictures(section, run, entry, images)
+            if entry.medians is not None:
+                _add_spectra(section, run, entry, entry.medians)
     _add_learning(report, run, group)
     _add_making(report, run, group)
     report.section("Limits", group=group).limits([*run_limits(run, sets), *notes])
@@ -158,12 +165,12 @@ def _read_set(folder: Path) -> EvaluatedSet:
     return EvaluatedSet(folder.name, folder, scores, confusion, medians)
 
 
-def _add_scores(report: Report, run: Run, entry: EvaluatedSet, group: str) -> None:
-    section = report.section(f"Scores, {set_noun(entry.name)}", group=group)
-    kinds = entry.scores.select("metric", "annotator").unique().sort("metric", "annotator").rows()
-    for metric, annotator in kinds:
-        mine = entry.scores.filter((pl.col("metric") == metric) & pl.col("annotator").eq_missing(annotator))
-        section.text(*scores_text(run, entry.name, metric, mine))
+def _add_scores(section: ReportSection, run: Run, entry: EvaluatedSet, *, explain: bool) -> None:
+    section.heading("Scores")
+    for (metric, annotator, _), mine in entry.scores.sort(_KINDS, maintain_order=True).group_by(
+        _KINDS, maintain_order=True
+    ):
+        section.text(*scores_text(metric, mine, explain=explain))
         section.figure(
             scores_figure(mine, run.labels, metric),
             f"scores-{metric}-{entry.name}",
@@ -171,7 +178,9 @@ def _add_scores(report: Report, run: Run, entry: EvaluatedSet, group: str) -> No
             reading=SCORES_READING,
             otherwise=f"No {metric_title(metric)} could be computed on the {set_noun(entry.name)}.",
         )
+        order = pl.Enum([MEAN, *run.labels.names])
         table = mine.filter(pl.col("scope") == "set").with_columns(pl.col("label").fill_null(MEAN))
+        table = table.sort(pl.col("label").cast(order))
         section.table(
             table,
             f"scores-{metric}-{entry.name}-table",
@@ -187,8 +196,8 @@ def _add_scores(report: Report, run: Run, entry: EvaluatedSet, group: str) -> No
         )
 
 
-def _add_confusion(report: Report, run: Run, entry: EvaluatedSet, table: pl.DataFrame, group: str) -> None:
-    section = report.section(f"Confusions, {set_noun(entry.name)}", group=group)
+def _add_confusion(section: ReportSection, run: Run, entry: EvaluatedSet, table: pl.DataFrame) -> None:
+    section.heading("Confusions")
     section.figure(
         confusion_figure(table, run.labels),
         f"confusion-{entry.name}",
@@ -198,11 +207,11 @@ def _add_confusion(report: Report, run: Run, entry: EvaluatedSet, table: pl.Data
     )
 
 
-def _add_pictures(report: Report, run: Run, entry: EvaluatedSet | None, group: str, images: int) -> list[str]:
-    """Add overlays of the headline set and return what could not be shown."""
-    if entry is None or images == 0:
+def _add_pictures(section: ReportSection, run: Run, entry: EvaluatedSet, images: int) -> list[str]:
+    """Add overlays of some images and return what could not be shown."""
+    if images == 0:
         return []
-    section = report.section(f"Pictures, {set_noun(entry.name)}", group=group)
+    section.heading("Pictures")
     chosen = pictured_images(entry.scores, images)
     items, notes = overlay_items(run, entry.name, entry.scores, chosen)
     total = entry.scores.filter(pl.col("scope") == "image")["image_id"].n_unique()
@@ -219,8 +228,8 @@ def _add_pictures(report: Report, run: Run, entry: EvaluatedSet | None, group: s
     return notes
 
 
-def _add_spectra(report: Report, run: Run, entry: EvaluatedSet, medians: pl.DataFrame, group: str) -> None:
-    section = report.section(f"Spectra, {set_noun(entry.name)}", group=group)
+def _add_spectra(section: ReportSection, run: Run, entry: EvaluatedSet, medians: pl.DataFrame) -> None:
+    section.heading("Spectra of the references")
     wavelengths = next((card.wavelengths_nm for card in map(run.card, run.folds) if card.wavelengths_nm), None)
     for annotator in medians["annotator"].unique().sort().to_list():
         mine = medians.filter(pl.col("annotator").eq_missing(annotator))
@@ -280,7 +289,7 @@ def _split_table(run: Run) -> pl.DataFrame:
             pl.col("subject_id").n_unique().alias("n_subjects"),
         ]
         splits = splits.join(subjects, on="image_id", how="left")
-    except MissingFile:
+    except StromaError:
         counts = [pl.col("image_id").n_unique().alias("n_images"), pl.lit(None, pl.Int64).alias("n_subjects")]
     order = {"train": 0, "validation": 1, "test": 2, "extra": 3}
     rank = pl.col("role").replace_strict(order, default=len(order))

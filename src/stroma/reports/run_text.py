@@ -77,8 +77,8 @@ def interval_text(row: dict[str, Any]) -> str:
     return f"95 % interval {row['low']:.3f} to {row['high']:.3f}"
 
 
-def scores_text(run: Run, set_name: str, metric: str, scores: pl.DataFrame) -> list[str]:
-    """What the scores say, and how they were computed."""
+def scores_text(metric: str, scores: pl.DataFrame, *, explain: bool) -> list[str]:
+    """What the scores say and, where they have to be explained, how they were computed."""
     title, overall = metric_title(metric), _overall(scores, metric)
     if overall is None:
         return []
@@ -94,6 +94,8 @@ def scores_text(run: Run, set_name: str, metric: str, scores: pl.DataFrame) -> l
             f" The lowest class is {low['label']} with {low['value']:.3f}, "
             f"the highest {high['label']} with {high['value']:.3f}."
         )
+    if not explain:
+        return [first]
     how = (
         f"{title} is computed image by image on annotated pixels, for the classes that the image's reference holds; "
         "a class of the reference that is nowhere predicted scores 0. A subject's value is the mean over its images, "

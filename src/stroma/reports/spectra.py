@@ -177,7 +177,7 @@ def _interactive(
             hovertemplate=f"<b>{plotly_text(entry.name)}</b>, mean<br>%{{x:.0f}}: %{{y:.4g}}<extra></extra>",
             showlegend=False, **place,
         )  # fmt: skip
-    figure.update_layout(height=135 + 190 * rows, margin={"l": 90, "r": 15, "t": 75, "b": 60}, hovermode="closest")
+    figure.update_layout(height=135 + 190 * rows, margin={"l": 90, "r": 25, "t": 75, "b": 60}, hovermode="closest")
     figure.update_annotations(font={"size": 12})
     figure.update_yaxes(nticks=5, exponentformat="power")
     figure.update_xaxes(nticks=4)

@@ -18,9 +18,9 @@
     plot.on("plotly_hover", function (event) {
       var data = event.points[0].customdata;
       var source = Array.isArray(data) ? data[data.length - 1] : "";
+      box.hidden = !source;
       if (!source) { return; }
       picture.src = source;
-      box.hidden = false;
       var x = event.event.clientX, y = event.event.clientY;
       box.style.left = Math.max(4, x > window.innerWidth / 2 ? x - 160 : x + 20) + "px";
       box.style.top = Math.max(4, y > window.innerHeight / 2 ? y - 170 : y + 40) + "px";
