@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stroma.core.errors import UsageError
-from stroma.slides.tissue import gray, tissue_mask
+from stroma.slides.tissue import gaussian_blur, gray
 
 CHANNELS = ("gray", "red", "green", "blue", "hue", "saturation", "brightness")
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
@@ -49,39 +50,57 @@ def tile_metrics(rgb: NDArray[np.uint8], threshold: int) -> dict[str, float | in
     Raises:
         UsageError: `rgb` is not (H, W, 3) uint8 or is empty, or the threshold is out of its range.
     """
-    if rgb.size == 0:
-        raise UsageError(f"a tile of shape {rgb.shape} has no metrics")
-    _, tissue = tissue_mask(rgb, threshold=threshold, sigma=1.0)
+    check_tile(rgb)
+    if not 0 <= threshold <= 255:
+        raise UsageError(f"the tissue threshold {threshold} is outside 0 to 255")
     shades = gray(rgb)
+    tissue = gaussian_blur(shades, 1.0) <= threshold
+    _, deviation = moments(laplacian(shades))
     result: dict[str, float | int] = {
-        "background": round(1 - float(tissue.mean()), 3),
+        "background": round(1 - _fraction(tissue), 3),
         "black_pixels": _fraction(shades == 0),
         "white_pixels": _fraction(shades == 255),
-        "laplacian_std": float(laplacian(shades).std()),
+        "laplacian_std": deviation,
     }
     sample = _sample(rgb)
-    planes = dict(
-        zip(CHANNELS, (gray(sample), *np.moveaxis(sample, 2, 0), *np.moveaxis(hsv(sample), 2, 0)), strict=True)
-    )
-    for name, plane in planes.items():
-        result[f"{name}_mean"] = round(float(plane.mean()), 3)
-        result[f"{name}_std"] = round(float(plane.std()), 3)
-    chosen = _sample(tissue)
+    planes = np.concatenate([_sample(shades)[..., None], sample, hsv(sample)], axis=2).reshape(-1, len(CHANNELS)).T
+    chosen = _sample(tissue).ravel()
     if np.count_nonzero(chosen) < _FEW_TISSUE_PIXELS:
         chosen = np.ones_like(chosen)
-    for name, plane in planes.items():
-        counts = np.bincount(plane[chosen], minlength=256)
-        for q, value in zip(QUANTILES, _quantiles(counts), strict=True):
-            result[f"{name}_q{int(100 * q)}"] = value
-    return result
+    quantiles: dict[str, int] = {}
+    for name, plane in zip(CHANNELS, planes, strict=True):
+        mean, deviation = moments(plane)
+        result[f"{name}_mean"], result[f"{name}_std"] = round(mean, 3), round(deviation, 3)
+        quantiles |= {f"{name}_q{int(100 * q)}": v for q, v in zip(QUANTILES, _quantiles(plane[chosen]), strict=True)}
+    return {**result, **quantiles}
 
 
-def laplacian(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+def check_tile(rgb: NDArray[Any]) -> None:
+    """Check that `rgb` is a picture of 8 bit.
+
+    Raises:
+        UsageError: it is not (H, W, 3) uint8, or is empty.
+    """
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
+        raise UsageError(f"a tile is (H, W, 3) uint8, not {rgb.shape} {rgb.dtype}")
+
+
+def laplacian(image: NDArray[np.uint8]) -> NDArray[np.int16]:
     """Sum of the four neighbours minus four times the pixel, (H, W); borders are mirrored about the edge pixel."""
-    padded = np.pad(image.astype(np.float32), 1, mode="reflect")
-    neighbours = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
-    result: NDArray[np.float32] = neighbours - 4 * padded[1:-1, 1:-1]
+    padded = np.pad(image, 1, mode="reflect").astype(np.int16)
+    result: NDArray[np.int16] = padded[:-2, 1:-1] + padded[2:, 1:-1]
+    result += padded[1:-1, :-2]
+    result += padded[1:-1, 2:]
+    result -= 4 * padded[1:-1, 1:-1]
     return result
+
+
+def moments(values: NDArray[np.integer[Any]]) -> tuple[float, float]:
+    """Mean and population standard deviation of whole numbers, from exact sums."""
+    flat = values.ravel()
+    total = int(flat.sum(dtype=np.int64))
+    squares = int(np.dot(flat.astype(np.float64), flat.astype(np.float64)))
+    return total / flat.size, math.sqrt(flat.size * squares - total * total) / flat.size
 
 
 def hsv(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -110,11 +129,12 @@ def _fraction(mask: NDArray[np.bool_]) -> float:
 def _sample(image: NDArray[Any]) -> NDArray[Any]:
     """64 × 64 pixels, each the one at the upper left corner of its part of the image."""
     rows, columns = (np.arange(new) * old // new for new, old in zip(_SHAPE, image.shape[:2], strict=True))
-    return image[rows[:, None], columns]
+    sampled: NDArray[Any] = image[rows[:, None], columns]
+    return sampled
 
 
-def _quantiles(counts: NDArray[np.int64]) -> list[int]:
+def _quantiles(values: NDArray[np.uint8]) -> list[int]:
     """For each of `QUANTILES` the smallest value that more than int(q n) pixels do not exceed."""
-    below = np.cumsum(counts)
-    wanted = [int(q * int(below[-1])) for q in QUANTILES]
-    return [int(value) for value in np.searchsorted(below, wanted, side="right")]
+    ranks = [int(q * values.size) for q in QUANTILES]
+    ordered = np.sort(values)
+    return [int(ordered[rank]) for rank in ranks]

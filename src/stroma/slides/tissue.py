@@ -13,6 +13,7 @@ from stroma.core.errors import UsageError
 TissueMethod = Literal["otsu", "saturation"]
 
 _ROWS = 256
+_BLUR_ROWS = 64
 _GRAY_WEIGHTS = (9798, 19235, 3735)
 _GRAY_BITS = 15
 
@@ -100,11 +101,28 @@ def gaussian_blur(image: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
     whose rounding errors are carried inwards, the border is mirrored without repeating the edge pixel.
     """
     kernel = _blur_kernel(sigma)
-    rows = ndimage.correlate1d(image, kernel, axis=1, output=np.uint16, mode="mirror")
-    both = ndimage.correlate1d(rows, kernel, axis=0, output=np.uint32, mode="mirror")
-    both += 1 << 15
-    both >>= 16
-    result: NDArray[np.uint8] = np.minimum(both, 255, out=both).astype(np.uint8)
+    height = len(image)
+    reach = len(kernel) // 2
+    mirrored = np.pad(np.arange(height), reach, mode="reflect")
+    result = np.empty_like(image)
+    for start in range(0, height, _BLUR_ROWS):
+        stop = min(height, start + _BLUR_ROWS)
+        rows = image[mirrored[start : stop + 2 * reach]]
+        strip = np.pad(rows, ((0, 0), (reach, reach)), mode="reflect").astype(np.float32)
+        both = _weighted(_weighted(strip, kernel).T, kernel).T
+        result[start:stop] = (both + np.float32(1 << 15)) * np.float32(2**-16)
+    return result
+
+
+def _weighted(padded: NDArray[np.float32], kernel: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Correlate rows with a symmetric kernel; whole numbers below 2^24, which float32 holds exactly."""
+    reach = len(kernel) // 2
+    length = len(padded) - 2 * reach
+    result: NDArray[np.float32] = padded[reach : reach + length] * np.float32(kernel[reach])
+    for i in range(reach):
+        pair = padded[i : i + length] + padded[2 * reach - i : 2 * reach - i + length]
+        pair *= np.float32(kernel[i])
+        result += pair
     return result
 
 
