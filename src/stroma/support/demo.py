@@ -27,7 +27,8 @@ from stroma.features.embed import EmbedOptions, embed
 from stroma.inference.predict import PredictOptions, predict
 from stroma.phantom.hsi import PhantomHsiOptions, phantom_hsi
 from stroma.prepare.index import InitOptions, init
-from stroma.prepare.tiles import TileOptions, tile
+from stroma.prepare.tile_options import TileOptions
+from stroma.prepare.tiles import tile
 from stroma.reports.report import ReportOptions, report
 from stroma.study.study import open_study
 from stroma.training.train import TrainOptions, train_verb

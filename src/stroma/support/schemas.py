@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from stroma.core.config import Section
 from stroma.core.files import write_json
 from stroma.runs.config import RunConfig
 from stroma.study.config import StudyConfig
 
-MODELS = {"run": RunConfig, "study": StudyConfig}
+MODELS: dict[str, type[Section]] = {"run": RunConfig, "study": StudyConfig}
 
 
 def schema(name: str) -> dict[str, Any]:
