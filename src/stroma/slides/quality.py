@@ -24,6 +24,7 @@ METRIC_COLUMNS: tuple[str, ...] = (
 """Names of the metrics, in HistoPrep's order: four of the whole tile, then means, deviations and quantiles."""
 
 _SHAPE = (64, 64)
+_CHUNK = 65_536
 _FEW_TISSUE_PIXELS = 10
 _HSV_BITS = 12
 _SPAN = np.maximum(np.arange(256), 1)
@@ -98,9 +99,12 @@ def laplacian(image: NDArray[np.uint8]) -> NDArray[np.int16]:
 def moments(values: NDArray[np.integer[Any]]) -> tuple[float, float]:
     """Mean and population standard deviation of whole numbers, from exact sums."""
     flat = values.ravel()
-    total = int(flat.sum(dtype=np.int64))
-    squares = int(np.dot(flat.astype(np.float64), flat.astype(np.float64)))
-    return total / flat.size, math.sqrt(flat.size * squares - total * total) / flat.size
+    total = squares = 0.0
+    for start in range(0, flat.size, _CHUNK):
+        chunk = flat[start : start + _CHUNK].astype(np.float64)
+        total += float(chunk.sum())
+        squares += float(chunk @ chunk)
+    return total / flat.size, math.sqrt(max(0.0, flat.size * squares - total * total)) / flat.size
 
 
 def hsv(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -13,9 +13,8 @@ from stroma.core.errors import UsageError
 TissueMethod = Literal["otsu", "saturation"]
 
 _ROWS = 256
-_BLUR_ROWS = 64
-_GRAY_WEIGHTS = (9798, 19235, 3735)
-_GRAY_BITS = 15
+_STRIP = 64
+_GRAY_WEIGHTS = np.array([9798, 19235, 3735], dtype=np.float32) / 2**15
 
 
 def tissue_mask(
@@ -64,12 +63,14 @@ def tissue_mask(
 
 
 def gray(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Gray of (H, W, 3) uint8 after ITU-R BT.601 (0.299 R + 0.587 G + 0.114 B) in 15-bit fixed point, as OpenCV."""
+    """Gray of (H, W, 3) uint8 after ITU-R BT.601 (0.299 R + 0.587 G + 0.114 B) in 15-bit fixed point, as OpenCV.
+
+    Products and sums of 15 + 8 bit are exact in float32.
+    """
     result = np.empty(rgb.shape[:2], dtype=np.uint8)
-    for start in range(0, len(rgb), _ROWS):
-        block = rgb[start : start + _ROWS].astype(np.uint32)
-        red, green, blue = (block[..., i] * weight for i, weight in enumerate(_GRAY_WEIGHTS))
-        result[start : start + _ROWS] = (red + green + blue + (1 << (_GRAY_BITS - 1))) >> _GRAY_BITS
+    for start in range(0, len(rgb), _STRIP):
+        strip = slice(start, start + _STRIP)
+        result[strip] = rgb[strip].astype(np.float32) @ _GRAY_WEIGHTS + np.float32(0.5)
     return result
 
 
@@ -105,8 +106,8 @@ def gaussian_blur(image: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
     reach = len(kernel) // 2
     mirrored = np.pad(np.arange(height), reach, mode="reflect")
     result = np.empty_like(image)
-    for start in range(0, height, _BLUR_ROWS):
-        stop = min(height, start + _BLUR_ROWS)
+    for start in range(0, height, _STRIP):
+        stop = min(height, start + _STRIP)
         rows = image[mirrored[start : stop + 2 * reach]]
         strip = np.pad(rows, ((0, 0), (reach, reach)), mode="reflect").astype(np.float32)
         both = _weighted(_weighted(strip, kernel).T, kernel).T
