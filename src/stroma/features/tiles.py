@@ -20,6 +20,7 @@ from stroma.core.provenance import InputRecord, head_and_tail
 from stroma.core.tables import ADDRESS_SCHEMA, read_provenance, read_table
 from stroma.images.image import Image
 from stroma.images.open import open_image
+from stroma.prepare import histoprep
 from stroma.prepare.inputs import Source, find_inputs
 from stroma.prepare.slide_tiles import TILES_FORMAT, tile_table_path
 from stroma.prepare.sources import open_source, read_sources, sources_path
@@ -256,11 +257,17 @@ def _is_tile_output(entry: Path) -> bool:
     return False
 
 
-def _of_folder(folder: Path) -> list[SlideTiles]:
+def _of_folder(folder: Path) -> list[TileSet]:
     """The slides of an output folder of `stroma tile`; those without a table failed there and are left out."""
-    rows = read_sources(folder).rows(named=True)
-    tables = [(row, tile_table_path(folder, row["image_id"])) for row in rows]
-    found = [SlideTiles(r["image_id"], r["subject_id"], Path(r["path"]), t) for r, t in tables if t.is_file()]
+    found: list[TileSet] = []
+    for image_id, subject_id, path in read_sources(folder).iter_rows():
+        table, pictures = tile_table_path(folder, image_id), histoprep.metadata_path(folder, image_id)
+        if table.is_file():
+            found.append(SlideTiles(image_id, subject_id, Path(path), table))
+        elif pictures is not None:
+            files = histoprep.read_metadata(pictures)["path"].to_list()
+            sources = tuple(Source(f"{image_id}/{Path(f).stem}", subject_id, Path(f)) for f in files)
+            found.append(PictureTiles(image_id, sources, slide=Path(path)))
     if not found:
         raise MissingFile("holds no tile tables", where=folder, next_step="Make them with: stroma tile")
     return found

@@ -7,7 +7,6 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stroma.core.verbs import Workers
 from stroma.prepare.tissue_options import TissueSettings
 from stroma.regions.grid import OutOfBounds
 
@@ -45,7 +44,6 @@ class TileOptions(TissueSettings):
     quality: int = Field(80, ge=1, le=100, description="JPEG quality of the tile images")
     level: int = Field(0, ge=0, description="Pyramid level of the tile images; their size stays in level-0 pixels")
     metadata: Literal["parquet", "csv"] = Field("parquet", description="With the preset: format of the tile table")
-    workers: Workers = 1
 
     @model_validator(mode="before")
     @classmethod

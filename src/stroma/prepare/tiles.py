@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
-from stroma.core.clock import StageClock
-from stroma.core.done import done_path, first_difference, is_complete
-from stroma.core.errors import MissingFile, OutputConflict
-from stroma.core.items import Done, Failed, map_items
-from stroma.core.progress import track
-from stroma.core.provenance import Provenance
-from stroma.core.tables import read_provenance
-from stroma.core.verbs import VerbResult, write_failures
-from stroma.prepare.inputs import Found, Source, find_inputs
+from stroma.core.verbs import VerbResult
+from stroma.prepare.inputs import Source
+from stroma.prepare.slide_run import plan_slides, run_slides, subject_lines
 from stroma.prepare.slide_tiles import SlideReport, count_tiles, slide_provenance, tile_slide
-from stroma.prepare.sources import read_sources, sources_path, write_sources
 from stroma.prepare.tile_options import TileOptions
 
 _FEW = 20
@@ -41,90 +33,18 @@ def tile(options: TileOptions) -> VerbResult:
         InvalidData: two images have the same id.
         OutputConflict: the output folder holds results of other settings, and `overwrite` is not set.
     """
-    if options.output.exists() and not options.output.is_dir():
-        raise OutputConflict("is a file", where=options.output, next_step="Choose a folder as --output")
-    found = find_inputs(options.inputs, output=options.output)
-    earlier = _earlier_sources(found.sources, options)
-    todo = [source for source in found.sources if not _is_complete(source, options)]
+    plan = plan_slides(options, partial(slide_provenance, options=options))
     if options.dry_run:
-        return _plan(found, todo, options)
-    clock = StageClock()
-    reports: list[tuple[Source, SlideReport]] = []
-    failed: list[Failed[Source]] = []
-    workers = options.workers if len(todo) > 1 else 1
-    outcomes = map_items(partial(tile_slide, options=options), todo, workers=workers)
-    for outcome in track(outcomes, "tiling", len(todo)):
-        clock.add(outcome.clock)
-        if isinstance(outcome, Done):
-            reports.append((outcome.item, outcome.result))
-        else:
-            failed.append(outcome)
-    provenance = Provenance("failures/1", options.settings())
-    write_failures(options.output, failed, provenance)
-    lost = {failure.item.image_id for failure in failed}
-    complete = [source for source in found.sources if source.image_id not in lost]
-    rows = [(source.image_id, source.subject_id, source.path) for source in complete]
-    write_sources(options.output, [*earlier, *rows], provenance)
-    tiles = sum(count_tiles(options.output, source.image_id) for source in complete)
+        return plan.result()
+    outcome = run_slides(plan, partial(tile_slide, options=options), "tiling")
+    tiles = sum(count_tiles(options.output, source.image_id) for source in outcome.complete)
     output, features = (shlex.quote(f"{options.output}{ending}") for ending in ("", "-features"))
     return VerbResult(
-        output=options.output,
-        summary={"images": len(complete), "tiles": tiles},
-        lines=[*found.notes, *_subject_lines(found), *_report_lines(reports, options)],
+        summary={"images": len(outcome.complete), "tiles": tiles},
+        lines=[*plan.found.notes, *subject_lines(plan.found), *_report_lines(outcome.reports, options)],
         next=[f"stroma embed {output} --output {features} --encoder colour-texture"] if tiles else [],
-        done=len(reports),
-        skipped=len(found.sources) - len(todo),
-        failed=failed,
-        clock=clock,
+        **outcome.counts(),
     )
-
-
-def _earlier_sources(sources: Iterable[Source], options: TileOptions) -> list[tuple[str, str, Path]]:
-    """Images that earlier runs with these settings left complete in the output folder, and this run does not name."""
-    path = sources_path(options.output)
-    if not path.exists():
-        return []
-    difference = first_difference(read_provenance(path).settings, options.settings())
-    if difference and not options.overwrite:
-        raise OutputConflict(
-            f"holds tiles made with other settings: {difference}",
-            where=options.output,
-            next_step="Use --overwrite to replace them, or another --output",
-        )
-    if difference:
-        return []
-    named = {source.image_id for source in sources}
-    return [
-        (image_id, subject_id, Path(file))
-        for image_id, subject_id, file in read_sources(options.output).iter_rows()
-        if image_id not in named and done_path(options.output, image_id).exists()
-    ]
-
-
-def _is_complete(source: Source, options: TileOptions) -> bool:
-    """Whether nothing is left to do; a file that cannot be read is tried, so that its failure is recorded."""
-    try:
-        provenance = slide_provenance(source, options)
-    except (MissingFile, OSError):
-        return False
-    try:
-        return is_complete(done_path(options.output, source.image_id), provenance, verify=options.verify)
-    except OutputConflict:
-        if options.overwrite:
-            return False
-        raise
-
-
-def _plan(found: Found, todo: Sequence[Source], options: TileOptions) -> VerbResult:
-    lines = [f"{'to do' if source in todo else 'complete'}: {source}: {source.path}" for source in found.sources]
-    return VerbResult(
-        summary={"images": len(found.sources), "to do": len(todo)},
-        lines=[*found.notes, *_subject_lines(found), *lines],
-    )
-
-
-def _subject_lines(found: Found) -> list[str]:
-    return [] if found.subjects_known else ["subjects unknown: each image counts as its own subject"]
 
 
 def _report_lines(reports: Sequence[tuple[Source, SlideReport]], options: TileOptions) -> list[str]:

@@ -6,18 +6,13 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from stroma.core.verbs import Inputs, Output, VerbOptions
+from stroma.prepare.slide_options import SlideOptions
 from stroma.slides.tissue import TissueMethod
 
 
-class TissueSettings(VerbOptions):
+class TissueSettings(SlideOptions):
     """Which slides, and how tissue is found on them."""
 
-    inputs: Inputs
-    output: Output
-    source_mpp: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="Resolution in µm per pixel of files that do not state theirs"
-    )
     tissue_method: TissueMethod = Field("otsu", description="Threshold on gray (otsu) or on saturation")
     threshold: int | None = Field(None, ge=0, le=255, description="Fixed tissue threshold instead of Otsu's")
     multiplier: float = Field(1.05, ge=0, allow_inf_nan=False, description="Factor on Otsu's threshold")
@@ -38,3 +33,9 @@ class TissueSettings(VerbOptions):
             if getattr(self, f"{name}_um2") is not None and getattr(self, f"{name}_px") is not None:
                 raise ValueError(f"give {name}_um2 or {name}_px, not both")
         return self
+
+
+class TissueOptions(TissueSettings):
+    """Options of `stroma tissue`."""
+
+    simplify_px: float = Field(0.0, ge=0, le=100, description="Simplify GeoJSON outlines by this many mask pixels")

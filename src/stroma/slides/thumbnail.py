@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from stroma.slides.overview import Overview
 
@@ -31,6 +32,36 @@ def draw_tiles(
     for top, bottom, left, right in corners:
         if bottom > top and right > left:
             _draw_outline(canvas, top, bottom - 1, left, right - 1, colour)
+    return canvas
+
+
+def draw_mask(
+    overview: Overview,
+    mask: NDArray[np.bool_],
+    downsample: tuple[float, float],
+    *,
+    colour: tuple[int, int, int] = OUTLINE_COLOUR,
+) -> NDArray[np.uint8]:
+    """Draw the outlines of a mask, one pixel wide, and pale out what lies outside.
+
+    Args:
+        overview: The picture to draw on.
+        mask: (H, W) bool, at least as fine as the picture.
+        downsample: Level-0 pixels per pixel of the mask, (vertical, horizontal).
+        colour: RGB, 0 to 255.
+
+    Returns:
+        A new (h, w, 3) uint8 array of the overview's size.
+    """
+    rows, columns = (
+        np.minimum(((np.arange(size) + 0.5) * coarse / fine).astype(int), limit - 1)
+        for size, coarse, fine, limit in zip(
+            overview.rgb.shape[:2], overview.downsample, downsample, mask.shape, strict=True
+        )
+    )
+    inside = mask[np.ix_(rows, columns)]
+    canvas = np.where(inside[:, :, None], overview.rgb, 255 - (255 - overview.rgb) // 2)
+    canvas[inside & ~ndimage.binary_erosion(inside, border_value=1)] = colour
     return canvas
 
 
