@@ -36,13 +36,21 @@ class EmbedOptions(VerbOptions):
         min_length=1, description="Output folders of 'stroma tile', or pictures of which each is a tile"
     )
     output: Output
-    encoder: str = Field(description="colour-texture, the name of a timm network, or hf-hub:owner/name")
+    encoder: str = Field(description="colour-texture, an encoder of the catalogue or of timm, or hf-hub:owner/name")
     weights: str | None = Field(
         None, description="pretrained (what timm or the Hub offers; used when not given), random, or a weight file"
     )
     seed: int = Field(0, ge=0, description="Seed of random weights")
     input_px: int | None = Field(
         None, gt=0, description="Side to which tiles are resized; by default only where the encoder needs it"
+    )
+    num_blocks: int = Field(1, gt=0, description="Blocks of the encoder, from the end, whose features are joined")
+    avg_pool: bool = Field(False, description="Add the mean over the patches of the last block")
+    weights_dir: Annotated[Path | None, Flag(setting=False)] = Field(
+        None, description="Folder of fetched weights of the catalogue"
+    )
+    accept_licence: Annotated[bool, Flag(setting=False)] = Field(
+        False, description="Accept a licence that forbids commercial use"
     )
     precision: Precision = Field("auto", description="auto takes bfloat16 on GPUs made for it, else float32")
     batch_size: Annotated[int, Flag(setting=False)] = Field(16, gt=0, description="Tiles that are encoded at once")
@@ -78,6 +86,10 @@ def embed(options: EmbedOptions) -> VerbResult:
         input_px=options.input_px,
         device=options.device,
         precision=options.precision,
+        num_blocks=options.num_blocks,
+        avg_pool=options.avg_pool,
+        weights_dir=options.weights_dir,
+        accept_licence=options.accept_licence,
     )
     settings = {"encoder": dict(encoder.identity)}
     missing = [tiles for tiles in found if not _is_complete(tiles, settings, options)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,9 +11,8 @@ from numpy.typing import NDArray
 
 from stroma.core.clock import stage
 from stroma.core.device import resolve_device, resolve_precision
-from stroma.core.errors import InvalidData, StromaError, UsageError, nearest
+from stroma.core.errors import StromaError, UsageError
 from stroma.core.extras import require
-from stroma.core.files import sha256
 from stroma.models.colour_texture import ColourTexture
 
 if TYPE_CHECKING:
@@ -22,11 +20,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 PRETRAINED, RANDOM = "pretrained", "random"
-_WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
-_WITHOUT_WEIGHTS = (
-    "Connect to the network once, give a weight file with --weights FILE, use --weights random --seed 0 for random"
-    " features (they only test the path), or --encoder colour-texture"
-)
 
 
 class Encoder(Protocol):
@@ -54,12 +47,17 @@ def load_encoder(
     input_px: int | None = None,
     device: str = "auto",
     precision: str = "auto",
+    num_blocks: int = 1,
+    avg_pool: bool = False,
+    weights_dir: Path | None = None,
+    accept_licence: bool = False,
 ) -> Encoder:
     """Load an encoder.
 
     Args:
-        name: `colour-texture`, any timm network (`resnet18`, `vit_small_patch16_224.dino`,
-            `xcit_small_12_p16_224`), or `hf-hub:owner/name` for a timm network on the Hugging Face Hub.
+        name: `colour-texture`, an encoder of the catalogue (`prostate_small`, `deepcmorph/tcga`, `uni`), any timm
+            network (`resnet18`, `vit_small_patch16_224.dino`, `xcit_small_12_p16_224`), or `hf-hub:owner/name` for a
+            timm network on the Hugging Face Hub.
         weights: `pretrained` (the default: what timm or the Hub offers for `name`), `random`, or a weight file
             (`.safetensors`, or `.pth`/`.pt`, read without running anything in it).
         seed: Seed of random weights; without effect otherwise.
@@ -67,9 +65,13 @@ def load_encoder(
             that need a fixed one.
         device: As in `resolve_device`.
         precision: As in `resolve_precision`; `auto` computes in bfloat16 on GPUs made for it.
+        num_blocks: Blocks, from the end, whose class tokens (or means) are joined.
+        avg_pool: Add the mean over the patches of the last block.
+        weights_dir: Where weights of the catalogue lie; see `weights_folder`.
+        accept_licence: Accept a licence that forbids commercial use.
 
     Raises:
-        UsageError: an unknown encoder, or a size it cannot take.
+        UsageError: an unknown encoder, a size it cannot take, or a licence to be accepted.
         MissingExtra: torch or timm is not installed.
         MissingFile: the weights cannot be fetched, or there is no such file.
         InvalidData: the weights do not fit the network.
@@ -77,22 +79,36 @@ def load_encoder(
     if name == ColourTexture.name:
         if weights is not None:
             raise UsageError("the encoder 'colour-texture' has no weights", next_step="Leave out --weights")
+        if num_blocks != 1 or avg_pool:
+            raise UsageError("the encoder 'colour-texture' has no blocks", next_step="Leave out --num-blocks")
         return ColourTexture(input_px)
     require("timm", extra="learn", feature=f"the encoder '{name}'")
     device = resolve_device(device)
     precision = resolve_precision(precision, device, exact=False)
-    network, identity = _build(name, str(weights or PRETRAINED), seed)
-    return TimmEncoder(name, network, identity, input_px=input_px, device=device, precision=precision)
+    from stroma.models.encoder_network import encoder_network
+
+    built = encoder_network(
+        name,
+        weights=str(weights or PRETRAINED),
+        seed=seed,
+        num_blocks=num_blocks,
+        avg_pool=avg_pool,
+        weights_dir=weights_dir,
+        accept_licence=accept_licence,
+    )
+    return NetworkEncoder(
+        name, built.network, built.identity, built.data, input_px=input_px, device=device, precision=precision
+    )
 
 
-class TimmEncoder:
-    """A timm network without its classifier, in eval mode.
+class NetworkEncoder:
+    """A network that gives one vector per tile, in eval mode.
 
     Args:
         name: Its name.
-        network: Takes (B, 3, H, W) and returns (B, D); its `pretrained_cfg` tells mean, standard deviation, input
-            size and interpolation.
+        network: Takes (B, 3, H, W) and returns (B, D).
         identity: Name and weights; `input_px`, `precision`, `mean` and `std` are added.
+        data: `mean`, `std`, `interpolation`, `input_size`, and `fixed`: whether it takes tiles of one size only.
         input_px: As in `load_encoder`.
         device: From `resolve_device`.
         precision: `float32` or `bfloat16`.
@@ -106,17 +122,15 @@ class TimmEncoder:
         name: str,
         network: nn.Module,
         identity: Mapping[str, Any],
+        data: Mapping[str, Any],
         *,
         input_px: int | None = None,
         device: str = "cpu",
         precision: str = "float32",
     ) -> None:
         import torch
-        from timm.data import resolve_model_data_config
 
-        data = resolve_model_data_config(network)
-        native = int(data["input_size"][-1])
-        fixed = bool(_config(network).get("fixed_input_size"))
+        native, fixed = int(data["input_size"][-1]), bool(data["fixed"])
         self.name = name
         self.side = input_px or (native if fixed else None)
         if fixed and self.side and self.side != native:
@@ -195,7 +209,8 @@ class TimmEncoder:
 
 def _resample_positions(network: nn.Module, name: str, side: int) -> None:
     """Resample the position embedding to tiles of `side` pixels, where the network has one."""
-    resample: Any = getattr(network, "set_input_size", lambda img_size: None)
+    inner = getattr(network, "network", network)
+    resample: Any = getattr(inner, "set_input_size", lambda img_size: None)
     try:
         resample(img_size=(side, side))
     except (RuntimeError, ValueError, AssertionError) as error:
@@ -207,98 +222,6 @@ def _impossible_size(name: str, side: int, error: Exception) -> UsageError:
         f"the encoder '{name}' cannot take tiles of {side} px ({_one_line(error)})",
         next_step="Leave out --input-px, or give a multiple of the network's patch size",
     )
-
-
-def _build(name: str, weights: str, seed: int) -> tuple[nn.Module, dict[str, Any]]:
-    """The network with its weights on the CPU, and what identifies them."""
-    import torch
-
-    from stroma.models.state_dict import load_weights, read_state_dict
-
-    architecture, arguments, source = _describe(name)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = _create(architecture, arguments)
-    if weights == RANDOM:
-        return network, {"name": name, "weights": RANDOM, "seed": seed}
-    path = _fetch_weights(name, source or _config(network)) if weights == PRETRAINED else Path(weights)
-    classifier = _config(network).get("classifier") or ()
-    layers = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    load_weights(network, read_state_dict(path), classifier=layers, where=path)
-    kind = PRETRAINED if weights == PRETRAINED else "file"
-    return network, {"name": name, "weights": kind, "weights_sha256": sha256(path)}
-
-
-def _describe(name: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Architecture with tag, arguments for timm, and for a network of the Hub where its weights lie."""
-    from timm.models import is_model, list_models
-
-    from stroma.models import hub
-
-    scheme, colon, repository = name.partition(":")
-    if not colon:
-        architecture = name.partition(".")[0]
-        if not is_model(architecture):
-            hint = nearest(architecture, [ColourTexture.name, *list_models()])
-            hint = hint if hint.startswith("Did") else "Give colour-texture, a timm network or hf-hub:owner/name"
-            raise UsageError(f"there is no encoder '{name}'", next_step=hint)
-        return name, {}, {}
-    if scheme != "hf-hub":
-        raise UsageError(f"there is no encoder '{name}'", next_step=f"Did you mean 'hf-hub:{repository}'?")
-    what = f"the description of the encoder '{name}'"
-    path = hub.fetch(repository, ["config.json"], what=what, next_step="Connect to the network once")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        description = content.get("pretrained_cfg", content)
-        arguments = {"pretrained_cfg": _known_fields(description), **content.get("model_args", {})}
-        return content["architecture"], arguments, {**description, "hf_hub_id": repository}
-    except (ValueError, KeyError, AttributeError) as error:
-        raise InvalidData(f"describes no timm network ({error!r})", where=f"{repository} on the Hub") from error
-
-
-def _known_fields(description: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a description on the Hub that this version of timm knows."""
-    from dataclasses import fields
-
-    from timm.models import PretrainedCfg
-
-    known = {field.name for field in fields(PretrainedCfg)}
-    return {key: value for key, value in description.items() if key in known}
-
-
-def _create(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
-    import timm
-
-    try:
-        network: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=0, **arguments)
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        raise UsageError(f"the encoder '{architecture}' cannot be made ({_one_line(error)})") from error
-    return network
-
-
-def _config(network: nn.Module) -> dict[str, Any]:
-    config: Any = getattr(network, "pretrained_cfg", {})
-    return dict(config)
-
-
-def _fetch_weights(name: str, source: Mapping[str, Any]) -> Path:
-    from stroma.models import hub
-
-    repository = source.get("hf_hub_id")
-    if not repository:
-        raise UsageError(
-            f"timm offers no pretrained weights for '{name}' on the Hugging Face Hub",
-            next_step=f"Known: {_tags(name)}. Or give a file with --weights FILE",
-        )
-    names = [source["hf_hub_filename"]] if source.get("hf_hub_filename") else _WEIGHT_NAMES
-    what = f"the pretrained weights of '{name}'"
-    return hub.fetch(str(repository), names, what=what, next_step=_WITHOUT_WEIGHTS)
-
-
-def _tags(name: str) -> str:
-    from timm.models import list_pretrained
-
-    return ", ".join(list_pretrained(f"{name.partition('.')[0]}.*")) or "none"
 
 
 def _one_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from stroma.core.errors import UsageError
-from stroma.models.load import head_names
+from stroma.models.heads import head_names
 
 _STEM = re.compile(r"^(.*\.)?(cls_token|reg_token|pos_embed|patch_embed)(\.|$)")
 _NUMBERED = re.compile(r"^(.*?\.\d+)(?=\.|$)")

@@ -147,12 +147,12 @@ def load_state(
             missing.append(key)
     not_finite = [key for key, value in chosen.items() if value.is_floating_point() and not value.isfinite().all()]
     problems = [
-        f"{len(keys)} {what} ({_some(keys)})"
+        f"{len(keys)} {what} ({_some(sorted(keys))})"
         for what, keys in (
-            ("keys left over", left_over),
-            ("keys missing", missing),
+            ("left over", left_over),
+            ("missing", missing),
             ("of another shape", shapes),
-            ("with values that are not finite", not_finite),
+            ("not finite", not_finite),
         )
         if keys
     ]

@@ -16,9 +16,11 @@ from stroma.models.bands import adapt_first_layer
 from stroma.models.build import build_model
 from stroma.models.describe import Description
 from stroma.models.ensemble import Ensemble
+from stroma.models.heads import head_names
 from stroma.models.keys import KeyReport, load_state, translate
 from stroma.models.locate import Member, choose, locate
 from stroma.models.shapes import input_layers, shapes
+from stroma.models.timm_weights import load_timm_weights
 from stroma.models.weights_file import StateDict
 
 
@@ -121,22 +123,15 @@ def load_member(
     network = build_model(wanted.model, channels=wanted.channels, classes=wanted.classes)
     heads = head_names(network)
     unused = [name for name in getattr(network, "unused_names", ()) if name != getattr(network, "head", "")]
-    report = load_state(
-        network, state, where=str(member.path.name), heads=heads, new_head=classes is not None, optional=unused
-    )
+    new_head, where = classes is not None, member.path.name
+    if wanted.model.name == "timm":
+        report = load_timm_weights(network, state, where=where, new_head=new_head)
+    else:
+        report = load_state(network, state, where=where, heads=heads, new_head=new_head, optional=unused)
     for key, how in adapted.items():
         report.taken.remove(key)
         report.adapted[key] = how
     return network.eval(), wanted, report
-
-
-def head_names(network: nn.Module) -> tuple[str, ...]:
-    """Names of the modules that give a network's classes, as its architecture tells; empty where there are none."""
-    names = getattr(network, "head_names", None)
-    if names is None:
-        config: Any = getattr(network, "pretrained_cfg", {}) or {}
-        names = config.get("classifier") or ()
-    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _complete(description: Description, state: StateDict) -> Description:

@@ -15,17 +15,18 @@ from stroma.core.errors import InvalidData, MissingFile, UsageError, nearest
 from stroma.models import fetch, hub
 from stroma.models.archive import unpack
 from stroma.models.card import PublishedModel
-from stroma.models.catalogue import find
+from stroma.models.catalogue import find, is_published
 from stroma.models.describe import Description
 from stroma.models.htc_run import HtcRun, is_htc_run, read_config
 from stroma.models.recognise import recognise
+from stroma.models.timm_network import WEIGHT_NAMES, fetch_timm_weights, is_timm, timm_network
+from stroma.models.wavelengths import RGB_NM
 from stroma.models.weights_file import SUFFIXES, StateDict, read_weights
 from stroma.models.weights_folder import require_licence, weights_folder
+from stroma.sampling.preparation import Preparation
 
 OWN_NAME = "weights.safetensors"
 """Name of weights that Stroma has written, with their card beside them."""
-HUB_NAMES = ("model.safetensors", "pytorch_model.bin")
-"""Names of weight files on the Hugging Face Hub, the preferred one first."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,24 @@ def locate(
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         hint = nearest(path.name, siblings)
         raise MissingFile("there is no such file or folder", where=path, next_step=hint if hint[:3] == "Did" else "")
+    if is_timm(str(name)) and not is_published(str(name)):
+        return [_timm_member(str(name))]
     members: list[Member] = []
     for card in find(str(name)):
         members += published_members(card, weights_folder(weights_dir), accept_licence=accept_licence)
     return members
+
+
+def _timm_member(name: str) -> Member:
+    """The pretrained weights of a network of timm, as an encoder without its classifier."""
+    component = Component.model_validate({"name": "timm", "encoder": name})
+    network = timm_network(encoder=name)
+    path = fetch_timm_weights(name, network, without="Connect to the network once")
+    config: Any = getattr(network, "pretrained_cfg", {})
+    statistics = {"name": "mean_std", "mean": list(config["mean"]), "std": list(config["std"])}
+    prepare = Preparation.model_validate({"steps": ["divide", statistics]})
+    description = Description(component, 3, 0, (), "features", "none", RGB_NM, prepare, "rgb")
+    return Member(name, path, description)
 
 
 def published_members(card: PublishedModel, folder: Path, *, accept_licence: bool) -> list[Member]:
@@ -93,7 +108,7 @@ def published_members(card: PublishedModel, folder: Path, *, accept_licence: boo
         return _htc_members(_fetched_run(card, folder), card)
     if card.system == "encoders":
         step = card.access_note or "Connect to the network once"
-        path = hub.fetch(card.file.name, HUB_NAMES, what=f"the weights of {card.name}", next_step=step)
+        path = hub.fetch(card.file.name, WEIGHT_NAMES, what=f"the weights of {card.name}", next_step=step)
         return [Member(card.name, path, Description.of_published(card))]
     if card.access == "manual":
         local = folder / card.file.name

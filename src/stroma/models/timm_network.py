@@ -1,17 +1,23 @@
-"""Any network of timm, as classifier or as encoder."""
+"""Any network of timm, as classifier or as encoder, and where its weights are published."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import timm
+from timm.models import PretrainedCfg
 from torch import nn
 
-from stroma.core.errors import ConfigError, nearest
+from stroma.core.errors import ConfigError, InvalidData, UsageError, nearest
 from stroma.models import hub
 
 HUB = "hf-hub:"
+WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
+"""Names of weight files on the Hugging Face Hub, the preferred one first."""
 
 
 def timm_network(
@@ -28,16 +34,67 @@ def timm_network(
     Raises:
         ConfigError: timm has no such network, or it does not take these options.
         MissingFile: the description on the Hub cannot be fetched.
+        InvalidData: the description on the Hub is none.
     """
-    if encoder.startswith(HUB):
-        step = "Connect to the network once"
-        hub.fetch(encoder.removeprefix(HUB), ["config.json"], what=f"the description of '{encoder}'", next_step=step)
-    elif not timm.is_model(encoder.partition(".")[0]):
-        raise ConfigError(f"timm has no network '{encoder}'", next_step=nearest(encoder, timm.list_models()))
+    architecture, arguments = _describe(encoder)
+    given = {**arguments, **(options or {}), "num_classes": classes, "in_chans": channels}
     try:
-        network: nn.Module = timm.create_model(
-            encoder, pretrained=False, num_classes=classes, in_chans=channels, **(options or {})
-        )
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise ConfigError(f"the network '{encoder}' cannot be made ({' '.join(str(error).split())[:200]})") from error
+        network: nn.Module = timm.create_model(architecture, pretrained=False, **given)
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"the encoder '{encoder}' cannot be made ({reason})") from error
     return network
+
+
+def is_timm(name: str) -> bool:
+    """Whether timm has a network of this name, or it is one on the Hub."""
+    return name.startswith(HUB) or timm.is_model(name.partition(".")[0])
+
+
+def fetch_timm_weights(encoder: str, network: nn.Module, *, without: str) -> Path:
+    """The file of the pretrained weights of a network, from the cache of the Hub or downloaded.
+
+    Args:
+        encoder: As in `timm_network`.
+        network: From `timm_network`.
+        without: What the user can do without the file, for the message.
+
+    Raises:
+        UsageError: no weights are published for this name.
+        MissingFile: they cannot be fetched.
+    """
+    config: Any = getattr(network, "pretrained_cfg", {})
+    repository = encoder.removeprefix(HUB) if encoder.startswith(HUB) else config.get("hf_hub_id")
+    if not repository:
+        tags = ", ".join(timm.list_pretrained(f"{encoder.partition('.')[0]}.*")) or "none"
+        raise UsageError(
+            f"timm offers no pretrained weights for '{encoder}' on the Hugging Face Hub",
+            next_step=f"Known: {tags}. Or give a file with --weights FILE",
+        )
+    given = config.get("hf_hub_filename")
+    names = [str(given)] if given else list(WEIGHT_NAMES)
+    return hub.fetch(str(repository), names, what=f"the pretrained weights of '{encoder}'", next_step=without)
+
+
+def _describe(name: str) -> tuple[str, dict[str, Any]]:
+    """Architecture with tag, and its arguments for timm."""
+    scheme, colon, repository = name.partition(":")
+    if not colon:
+        architecture = name.partition(".")[0]
+        if not timm.is_model(architecture):
+            hint = nearest(architecture, ["colour-texture", *timm.list_models()])
+            hint = hint if hint.startswith("Did") else "Give colour-texture, a timm network or hf-hub:owner/name"
+            raise ConfigError(f"there is no encoder '{name}'", next_step=hint)
+        return name, {}
+    if scheme != "hf-hub":
+        raise ConfigError(f"there is no encoder '{name}'", next_step=f"Did you mean 'hf-hub:{repository}'?")
+    what = f"the description of the encoder '{name}'"
+    path = hub.fetch(repository, ["config.json"], what=what, next_step="Connect to the network once")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        description = content.get("pretrained_cfg", content)
+        known = {field.name for field in fields(PretrainedCfg)}
+        config = {key: value for key, value in description.items() if key in known}
+        return content["architecture"], {"pretrained_cfg": config, **content.get("model_args", {})}
+    except (ValueError, KeyError, AttributeError) as error:
+        raise InvalidData(f"describes no timm network ({error!r})", where=f"{repository} on the Hub") from error

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from stroma.core.clock import stage
-from stroma.core.errors import InvalidData, MissingFile
+from stroma.core.errors import InvalidData, MissingFile, UsageError
 
 StateDict = dict[str, Tensor]
 SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")
@@ -54,11 +54,16 @@ def read_weights(path: Path) -> WeightsFile:
 
     Raises:
         MissingFile: there is no such file.
+        UsageError: its suffix is that of another kind of file.
         InvalidData: it is damaged, holds objects besides tensors and plain values, or holds no named tensors.
     """
     path = Path(path)
     if not path.is_file():
         raise MissingFile("there is no such weight file", where=path)
+    if path.suffix.lower() not in (*SUFFIXES, ".pkl"):
+        raise UsageError(
+            f"is no weight file (suffix '{path.suffix}')", where=path, next_step=f"Known: {', '.join(SUFFIXES)}"
+        )
     with stage("read"):
         if path.suffix.lower() == ".safetensors":
             return WeightsFile(path, "safetensors", _read_safetensors(path))
@@ -132,7 +137,7 @@ def _refusal(path: Path, message: str) -> InvalidData:
     exported = found is not None and found.group(1).startswith(("fastai", "fastcore", "__main__"))
     plain = "Save the weights alone where it was made: torch.save(model.state_dict(), …), or as safetensors"
     return InvalidData(
-        f"{what}, which weights do not need; it was not read and nothing in it was run",
+        f"holds more than tensors and plain values: it {what}; it was not read and nothing in it was run",
         where=path,
         next_step=_EXPORT if exported or not found or path.suffix == ".pkl" else plain,
     )

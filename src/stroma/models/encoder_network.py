@@ -1,0 +1,120 @@
+"""The network behind an encoder's name, with its weights and what identifies its features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.data import resolve_model_data_config
+from torch import nn
+
+from stroma.core.errors import UsageError
+from stroma.core.files import sha256
+from stroma.models.block_features import feature_network
+from stroma.models.build import build_model
+from stroma.models.card import PublishedModel
+from stroma.models.catalogue import find, is_published
+from stroma.models.describe import Description
+from stroma.models.load import load_member
+from stroma.models.locate import Member, published_members
+from stroma.models.timm_network import fetch_timm_weights, timm_network
+from stroma.models.timm_weights import load_timm_weights
+from stroma.models.weights_file import read_weights
+from stroma.models.weights_folder import weights_folder
+
+PRETRAINED, RANDOM = "pretrained", "random"
+_WITHOUT = (
+    "Connect to the network once, give a weight file with --weights FILE, use --weights random --seed 0 for random"
+    " features (they only test the path), or --encoder colour-texture"
+)
+
+
+@dataclass(frozen=True)
+class EncoderNetwork:
+    """A network that gives one vector per tile.
+
+    Attributes:
+        network: (B, 3, H, W) → (B, D).
+        identity: What its features depend on, as plain values.
+        data: `mean`, `std`, `interpolation`, `input_size` and `fixed` (whether it takes one size only).
+    """
+
+    network: nn.Module
+    identity: Mapping[str, Any]
+    data: Mapping[str, Any]
+
+
+def encoder_network(
+    name: str,
+    *,
+    weights: str = PRETRAINED,
+    seed: int = 0,
+    num_blocks: int = 1,
+    avg_pool: bool = False,
+    weights_dir: Path | None = None,
+    accept_licence: bool = False,
+) -> EncoderNetwork:
+    """Build the network of an encoder; parameters and errors as in `load_encoder`."""
+    card = _published_encoder(name)
+    if card is not None:
+        network, identity = _published(card, weights, seed, weights_dir, accept_licence)
+        data = {**_statistics(card), "interpolation": "bicubic", "input_size": (3, *(card.input_px or (224, 224)))}
+        data["fixed"] = False
+    else:
+        network, identity = _of_timm(name, weights, seed)
+        config: Any = getattr(network, "pretrained_cfg", {})
+        data = {**resolve_model_data_config(network), "fixed": bool(config.get("fixed_input_size"))}
+    blocks = {} if num_blocks == 1 and not avg_pool else {"num_blocks": num_blocks, "avg_pool": avg_pool}
+    features = feature_network(network, num_blocks=num_blocks, avg_pool=avg_pool)
+    return EncoderNetwork(features, {**identity, **blocks}, data)
+
+
+def _published_encoder(name: str) -> PublishedModel | None:
+    """The card of a published model that gives features and is not one of timm on the Hub."""
+    if not is_published(name):
+        return None
+    card = find(name)[0]
+    if card.features is None:
+        raise UsageError(
+            f"'{card.name}' gives classes, not feature vectors",
+            next_step="See: stroma models list, and take an encoder",
+        )
+    return card
+
+
+def _statistics(card: PublishedModel) -> dict[str, Any]:
+    step = next((step for step in card.prepare.steps if step.name == "mean_std"), None)
+    return step.parameters if step else {"mean": [0.0] * 3, "std": [1.0] * 3}
+
+
+def _published(
+    card: PublishedModel, weights: str, seed: int, weights_dir: Path | None, accept_licence: bool
+) -> tuple[nn.Module, dict[str, Any]]:
+    licence = {"licence": card.licence} if card.non_commercial else {}
+    if weights == RANDOM:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = build_model(card.model, channels=card.channels, classes=card.classes)
+        return network, {"name": card.name, "weights": RANDOM, "seed": seed}
+    if weights == PRETRAINED:
+        member = published_members(card, weights_folder(weights_dir), accept_licence=accept_licence)[0]
+    else:
+        member = Member(card.name, Path(weights), Description.of_published(card))
+    network, _, _ = load_member(member)
+    kind = PRETRAINED if weights == PRETRAINED else "file"
+    return network, {"name": card.name, "weights": kind, "weights_sha256": sha256(member.path), **licence}
+
+
+def _of_timm(name: str, weights: str, seed: int) -> tuple[nn.Module, dict[str, Any]]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = timm_network(encoder=name)
+    if weights == RANDOM:
+        return network, {"name": name, "weights": RANDOM, "seed": seed}
+    path = fetch_timm_weights(name, network, without=_WITHOUT) if weights == PRETRAINED else Path(weights)
+    load_timm_weights(network, read_weights(path).state, where=str(path))
+    kind = PRETRAINED if weights == PRETRAINED else "file"
+    return network, {"name": name, "weights": kind, "weights_sha256": sha256(path)}
