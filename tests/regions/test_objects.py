@@ -71,8 +71,8 @@ def test_densities_count_images_and_subjects_without_objects():
     per_image = {(r["image_id"], r["label"]): r for r in summarise_objects(objects, images).iter_rows(named=True)}
     assert len(per_image) == 8
     assert per_image["a", "x"] == {
-        "image_id": "a", "label": "x", "count": 2, "on_border": 1, "density_per_mm2": 1.0, "area_share": pytest.approx(0.2),
-        "mean_area_um2": 2e5,
+        "image_id": "a", "label": "x", "count": 2, "on_border": 1, "density_per_mm2": 1.0,
+        "area_share": pytest.approx(0.2), "mean_area_um2": 2e5,
     }  # fmt: skip
     assert (per_image["c", "x"]["count"], per_image["c", "x"]["density_per_mm2"]) == (0, 0.0)
     assert per_image["d", "x"]["density_per_mm2"] is None
