@@ -57,9 +57,9 @@ def write_htc_blosc(path: Path, content: NDArray[Any] | Mapping[str | int, NDArr
 
 
 def _frame(array: NDArray[Any]) -> bytes:
-    native = array.view(_NATIVE[array.itemsize])  # the encoder takes the size of an item from the array
-    encoded: bytes = imagecodecs.blosc_encode(native, level=9, compressor="zstd", shuffle="shuffle")
-    return encoded
+    # the encoder takes the size of an item from the array itself, and cannot take an empty one
+    items: Any = array.reshape(-1).view(_NATIVE[array.itemsize]) if array.size else b""
+    return bytes(imagecodecs.blosc_encode(items, level=9, compressor="zstd", shuffle="shuffle"))
 
 
 def _framed(body: bytes) -> bytes:
