@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from stroma.core.errors import UsageError
@@ -142,3 +143,17 @@ def _quantiles(values: NDArray[np.uint8]) -> list[int]:
     ranks = [int(q * values.size) for q in QUANTILES]
     ordered = np.sort(values)
     return [int(ordered[rank]) for rank in ranks]
+
+
+def mean_and_std(metrics: pl.DataFrame) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and standard deviation of red, green and blue over many tiles, 0-1, as HistoPrep's OutlierDetector.
+
+    Args:
+        metrics: A table with the columns of `METRIC_COLUMNS`, one row a tile.
+
+    Returns:
+        (means, deviations). Both are averages over tiles: the deviations are those within tiles, not pooled.
+    """
+    columns = ([f"{channel}_{statistic}" for channel in ("red", "green", "blue")] for statistic in ("mean", "std"))
+    means, deviations = (tuple((metrics.select(names).mean() / 255).row(0)) for names in columns)
+    return means, deviations
