@@ -27,6 +27,8 @@ def write(path, array, **options):
 LAYOUTS = {
     "contiguous": {},
     "strips": {"rowsperstrip": 7, "compression": "lzw"},
+    "lzw tiles": {"tile": (64, 48), "compression": "lzw", "predictor": True},
+    "lzw big-endian": {"rowsperstrip": 9, "compression": "lzw", "predictor": True, "byteorder": ">"},
     "one strip": {"rowsperstrip": 100, "compression": "zlib"},
     "tiles": {"tile": (64, 48), "compression": "zlib", "predictor": True},
     "tiles big-endian": {"tile": (64, 64), "compression": "zlib", "byteorder": ">"},

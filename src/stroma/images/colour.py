@@ -52,7 +52,8 @@ def through_palette(indices: NDArray[Any], palette: NDArray[np.uint8]) -> NDArra
     Returns:
         (H, W, 3) uint8.
     """
-    size = int(np.iinfo(indices.dtype).max) + 1 if indices.dtype.itemsize <= 2 else len(palette)
+    indices = indices.astype(np.uint8 if indices.dtype.itemsize == 1 else np.uint16)  # also from bits
+    size = int(np.iinfo(indices.dtype).max) + 1
     table = np.zeros((max(size, len(palette)), 3), dtype=np.uint8)
     table[: len(palette)] = palette
     colours: NDArray[np.uint8] = table[indices]

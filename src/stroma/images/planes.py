@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from stroma.core.clock import stage
 from stroma.core.errors import UnreadableImage
+from stroma.images import lzw
 from stroma.images.cache import DECODED, FileKey, file_key
 from stroma.images.guard import check_plausible, foreign_bytes
 from stroma.images.image import Box
@@ -140,11 +142,12 @@ def segmented_plane(path: Path, page: Any) -> SegmentedPlane:
         UnreadableImage: the page has depth, or its segments do not add up.
     """
     frame, size = page.keyframe, path.stat().st_size
-    separate, depth, height, width, contiguous = frame.shaped
+    separate, depth, height, width, contiguous = (operator.index(length) for length in frame.shaped)
     if depth != 1:
         raise UnreadableImage("stores volumes, not planes", where=path, next_step="Export it plane by plane")
     check_plausible(path, height, width, separate * contiguous, frame.dtype.itemsize, size)
-    tall, wide = (frame.tilelength, frame.tilewidth) if frame.is_tiled else (min(frame.rowsperstrip, height), width)
+    sides = (frame.tilelength, frame.tilewidth) if frame.is_tiled else (min(frame.rowsperstrip, height), width)
+    tall, wide = (operator.index(side) for side in sides)
     check_plausible(path, tall, wide, contiguous, frame.dtype.itemsize, size)
     offsets, counts = (np.array(values, dtype=np.int64) for values in (page.dataoffsets, page.databytecounts))
     needed = separate * -(-height // tall) * -(-width // wide)
@@ -155,7 +158,14 @@ def segmented_plane(path: Path, page: Any) -> SegmentedPlane:
     if frame.compression in _JPEG:
         arguments = {"jpegtables": page.jpegtables, "jpegheader": frame.jpegheader}
 
+    stored = np.dtype(f"{frame.parent.byteorder}{frame.dtype.char}")
+    by_libtiff, predictor, down = lzw.decodes(frame), frame.predictor, -(-height // tall)
+
     def decoded(data: bytes, index: int) -> NDArray[Any]:
+        if by_libtiff:
+            row = index // -(-width // wide) % down
+            rows = tall if frame.is_tiled else min(tall, height - row * tall)
+            return lzw.decode_segment(data, stored, (rows, wide, contiguous), predictor)
         pixels: NDArray[Any] = decode(data, index, **arguments)[0][0]
         return pixels
 
@@ -196,7 +206,7 @@ def mapped_plane(path: Path, level: Any, index: int) -> MappedPlane:
         UnreadableImage: the file ends before the plane does.
     """
     frame = level.keyframe
-    separate, depth, height, width, contiguous = frame.shaped
+    separate, depth, height, width, contiguous = (operator.index(length) for length in frame.shaped)
     if depth != 1:
         raise UnreadableImage("stores volumes, not planes", where=path, next_step="Export it plane by plane")
     dtype = np.dtype(f"{frame.parent.byteorder}{frame.dtype.char}")

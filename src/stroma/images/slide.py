@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ from stroma.core.clock import stage
 from stroma.core.errors import StromaError, UnreadableImage
 from stroma.images.cache import DECODED, BoundedCache, file_key
 from stroma.images.colour import RGB, over_white
-from stroma.images.guard import foreign_bytes
+from stroma.images.guard import check_plausible, foreign_bytes
 from stroma.images.image import Box, Image, Level, downsample_of
 from stroma.images.planes import Plane
 from stroma.images.scale import from_print_resolution, one_mpp
@@ -70,6 +71,9 @@ class SlideImage(Image):
         top = (sizes[0][1], sizes[0][0])
         self.levels = tuple(Level(height, width, downsample_of((height, width), top)) for width, height in sizes)
         self._factors = factors
+        for number in range(len(sizes)):
+            tile = [_number(every.get(f"openslide.level[{number}].tile-{side}")) or 1 for side in ("height", "width")]
+            check_plausible(self.path, int(tile[0]), int(tile[1]), 4, 1, self.file.stat().st_size)
         self.channels = RGB
         self.dtype = np.dtype(np.uint8)
         self.vendor = every.get("openslide.vendor", "")
@@ -215,9 +219,10 @@ def _pixel_size_um(properties: Mapping[str, str]) -> tuple[float | None, float |
 
 def _number(text: str | None) -> float | None:
     try:
-        return None if text is None else float(text)
+        value = math.nan if text is None else float(text)
     except ValueError:
         return None
+    return value if math.isfinite(value) else None
 
 
 def _scan_bounds(properties: Mapping[str, str], whole: Box) -> Box:

@@ -289,9 +289,11 @@ def _is_rgb(frame: Any) -> bool:
 def _colours_of(path: Path, tiff: Any, frame: Any, planes: int) -> _Colours:
     alpha = [kind for kind in frame.extrasamples if kind in (1, 2)]
     if frame.photometric == _PHOTOMETRIC.PALETTE and not tiff.is_imagej and planes == 1:
-        if frame.colormap is None:
-            raise UnreadableImage("is damaged: its palette is missing", where=path)
-        return _Colours("palette", palette=(np.asarray(frame.colormap).T >> 8).astype(np.uint8))
+        colours = np.asarray([] if frame.colormap is None else frame.colormap)
+        if colours.ndim != 2 or len(colours) != 3 or frame.dtype.kind not in "bu" or frame.dtype.itemsize > 2:
+            raise UnreadableImage("is damaged: it has no palette that fits its pixels", where=path)
+        scaled = colours >> 8 if colours.max(initial=0) > 255 else colours  # some writers store 8 bits, not 16
+        return _Colours("palette", palette=scaled.T.astype(np.uint8))
     if frame.photometric in (_PHOTOMETRIC.SEPARATED, _PHOTOMETRIC.CIELAB, _PHOTOMETRIC.ICCLAB, _PHOTOMETRIC.ITULAB):
         raise UnreadableImage(
             f"stores {frame.photometric.name} colours, which are not read", where=path, next_step="Export it as RGB"

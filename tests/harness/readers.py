@@ -1,0 +1,47 @@
+"""Readers for the fuzz harness: what a user's program does with a file."""
+
+import os
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+
+from stroma.images.image import Image
+from stroma.images.open import open_image
+
+WHOLE_BELOW_BYTES = 2**26
+
+
+def read_image(path: Path) -> None:
+    """Open an image, read a corner, the middle beyond the edge, every level, and a copy from another process."""
+    with open_image(path) as image:
+        read_all(image)
+        copy = ForkingPickler.loads(ForkingPickler.dumps(image))
+        copy.read(0, 0, 1, 1)
+        copy.close()
+
+
+def read_all(image: Image) -> None:
+    """Read from everywhere, but not more than a reader would hold."""
+    height, width, channels = image.shape
+    image.read(-2, -2, 6, 6)
+    image.read(width // 2, height // 2, min(width, 100), min(height, 100))
+    for number, level in enumerate(image.levels):
+        factor = level.downsample
+        if level.height * level.width * channels * image.dtype.itemsize < WHOLE_BELOW_BYTES:
+            image.read(w=max(1, int(level.width * factor)), h=max(1, int(level.height * factor)), level=number)
+    if image.mpp is not None:
+        image.read(0, 0, min(width, 64), min(height, 64), mpp=image.mpp * 3.3)
+
+
+def with_fault(path: Path) -> None:
+    """A bad reader for the test of the harness itself: on damaged files it does what the environment says."""
+    if path.read_bytes() == b"good" * 20:
+        return
+    fault = os.environ["STROMA_TEST_FAULT"]
+    if fault == "crash":
+        os.abort()
+    elif fault == "MemoryError":
+        bytearray(2**40)
+    elif fault == "ValueError":
+        raise ValueError("broken")
+    while fault == "hang":
+        pass

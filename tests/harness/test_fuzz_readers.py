@@ -1,0 +1,114 @@
+"""No damaged file crashes, hangs or exhausts a reader: it is read, or refused with a StromaError."""
+
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as Pillow
+
+from stroma.images import write_cube
+
+from .fuzz import damaged, fuzz
+
+READER = "tests.harness.readers:read_image"
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+RNG = np.random.default_rng(0)
+RGB = np.clip(np.add.outer(np.arange(70), np.arange(80))[:, :, None] + RNG.integers(0, 99, 3), 0, 255).astype(
+    np.uint8
+)
+STACK = RNG.integers(0, 65536, (3, 40, 50), dtype=np.uint16)
+
+
+def tivita(folder: Path) -> list[Path]:
+    return [write_cube(folder / "a_SpecCube.dat", RNG.random((5, 6, 7), dtype=np.float32))]
+
+
+def png(folder: Path) -> list[Path]:
+    Pillow.fromarray(RGB).save(folder / "rgb.png")
+    Pillow.fromarray(RGB).convert("P").save(folder / "palette.png", transparency=3)
+    Pillow.fromarray(RGB[:, :, 0] > 80).save(folder / "bilevel.png")
+    (folder / "deep.png").write_bytes(imagecodecs.png_encode(np.ascontiguousarray(np.moveaxis(STACK, 0, 2))))
+    return [folder / f"{name}.png" for name in ("rgb", "palette", "bilevel", "deep")]
+
+
+def jpeg(folder: Path) -> list[Path]:
+    Pillow.fromarray(RGB).save(folder / "rgb.jpg")
+    Pillow.fromarray(RGB).save(folder / "progressive.jpg", progressive=True)
+    Pillow.fromarray(RGB).convert("CMYK").save(folder / "cmyk.jpg")
+    Pillow.fromarray(RGB).save(folder / "rgb.bmp")
+    Pillow.fromarray(RGB).convert("P").save(folder / "palette.bmp")
+    return [folder / name for name in ("rgb.jpg", "progressive.jpg", "cmyk.jpg", "rgb.bmp", "palette.bmp")]
+
+
+TIFFS = {
+    "flat": (RGB, {"photometric": "rgb"}),
+    "lzw": (RGB, {"photometric": "rgb", "compression": "lzw", "rowsperstrip": 16, "predictor": True}),
+    "jpeg": (RGB, {"photometric": "rgb", "compression": "jpeg", "tile": (32, 32)}),
+    "zlib": (RGB, {"photometric": "rgb", "compression": "zlib", "tile": (32, 32)}),
+    "big": (STACK, {"photometric": "minisblack", "bigtiff": True, "byteorder": ">", "tile": (16, 16)}),
+    "stack": (STACK, {"photometric": "minisblack", "compression": "zstd"}),
+    "ome": (STACK, {"photometric": "minisblack", "ome": True, "metadata": {"axes": "CYX", "PhysicalSizeX": 0.5}}),
+    "imagej": (STACK, {"imagej": True, "resolution": (2, 2), "metadata": {"axes": "CYX", "unit": "um"}}),
+    "bilevel": (RGB[:, :, 0] > 80, {}),
+    "palette": (RGB[:, :, 0], {"photometric": "palette", "colormap": np.zeros((3, 256), np.uint16)}),
+}
+
+
+def tiff(folder: Path) -> list[Path]:
+    for name, (array, options) in TIFFS.items():
+        tifffile.imwrite(folder / f"{name}.tif", array, **options)
+    return [folder / f"{name}.tif" for name in TIFFS]
+
+
+def slides(folder: Path) -> list[Path]:
+    path = folder / "pyramid.tiff"
+    with tifffile.TiffWriter(path) as writer:
+        for step in (1, 2):
+            options = {"photometric": "rgb", "compression": "jpeg", "tile": (32, 32), "metadata": None}
+            writer.write(np.ascontiguousarray(RGB[::step, ::step]), subfiletype=step - 1, **options)
+    fixtures = SHARED / "wsi_openslide_fixtures"
+    real = [fixtures / name for name in ("small.svs", "boxes.tiff", "boxes_0.dcm")] if fixtures.is_dir() else []
+    return [path, *real]
+
+
+KINDS = {"tivita": tivita, "png": png, "jpeg": jpeg, "tiff": tiff, "slides": slides}
+
+
+def check(kind: str, folder: Path, cases: int, seed: int) -> None:
+    (folder / "good").mkdir()
+    report = fuzz(KINDS[kind](folder / "good"), READER, folder, cases=cases, seed=seed)
+    listed = "\n\n".join(f"{f.outcome}: {f.detail}\n{f.replay}" for f in report.findings[:20])
+    assert report.findings == [], f"{len(report.findings)} findings\n{listed}"
+    assert report.read + report.refused == cases
+    assert report.refused > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damaged_files_are_read_or_refused(kind, tmp_path):
+    check(kind, tmp_path, cases=60, seed=0)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_many_damaged_files_are_read_or_refused(kind, seed, tmp_path):
+    check(kind, tmp_path, cases=3000, seed=seed)
+
+
+@pytest.mark.parametrize("outcome", ["crash", "hang", "MemoryError", "ValueError"])
+def test_the_harness_notices(outcome, tmp_path, monkeypatch):
+    good = tmp_path / "good.txt"
+    good.write_bytes(b"good" * 20)
+    monkeypatch.setenv("STROMA_TEST_FAULT", outcome)
+    (tmp_path / "damaged").mkdir()
+    report = fuzz([good], "tests.harness.readers:with_fault", tmp_path / "damaged", cases=2, seconds=0.5)
+    assert [finding.outcome for finding in report.findings] == [outcome] * 2
+    assert f"tests.harness.readers:with_fault 0 1 '{good}'" in report.findings[1].replay
+
+
+def test_a_case_is_the_same_whenever_it_is_made():
+    good = [bytes(range(256)) * 8, b"other" * 100]
+    assert damaged(good, 3, 17) == damaged(good, 3, 17)
+    assert len({damaged(good, 3, number) for number in range(50)}) > 45
