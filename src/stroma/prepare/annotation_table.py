@@ -1,0 +1,111 @@
+"""`annotations.parquet`: drawn objects of many images in the table that studies use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import shapely
+
+from stroma.core.errors import InvalidData
+from stroma.core.files import canonical_json
+from stroma.core.provenance import Provenance
+from stroma.core.tables import read_table, require_columns, write_table
+from stroma.regions.annotation import Annotation
+from stroma.regions.geojson import geometry_texts
+from stroma.study.schema import ANNOTATIONS_FORMAT, ANNOTATIONS_SCHEMA
+
+Key = tuple[str, str, str]
+"""(image_id, layer, annotator)."""
+_MORE = ("name", "colour", "measurements", "metadata", "identifier", "plane", "locked")
+TABLE_SCHEMA: dict[str, pl.DataType] = ANNOTATIONS_SCHEMA | {"object_type": pl.String(), "attributes": pl.String()}
+"""The columns of every annotations table, then the kind of object and, as JSON, what else its file said."""
+
+
+def write_annotation_table(
+    path: Path, annotations: Mapping[Key, tuple[Annotation, ...]], settings: Mapping[str, Any]
+) -> Path:
+    """Write annotations as a table; nothing of them is lost.
+
+    Args:
+        path: The Parquet file.
+        annotations: (image_id, layer, annotator) → objects.
+        settings: What they depend on, for the provenance.
+    """
+    parts = [_rows(key, annotations[key]) for key in sorted(annotations)]
+    table = pl.concat([pl.DataFrame(schema=TABLE_SCHEMA), *parts])
+    return write_table(table, path, Provenance(ANNOTATIONS_FORMAT, settings))
+
+
+def _rows(key: Key, annotations: tuple[Annotation, ...]) -> pl.DataFrame:
+    count = len(annotations)
+    texts = geometry_texts([a.geometry for a in annotations], decimals=None)
+    kinds = ["points" if a.geometry.geom_type.endswith("Point") else "polygon" for a in annotations]
+    columns = {
+        "image_id": [key[0]] * count,
+        "layer": [key[1]] * count,
+        "annotator": [key[2]] * count,
+        "kind": kinds,
+        "label": [a.label for a in annotations],
+        "path": [None] * count,
+        "geometry": texts.tolist(),
+        "object_type": [a.kind for a in annotations],
+        "attributes": [canonical_json(_attributes(a)) for a in annotations],
+    }
+    return pl.DataFrame(columns, schema=TABLE_SCHEMA)
+
+
+def _attributes(annotation: Annotation) -> dict[str, Any]:
+    empty = Annotation(None)
+    values = {name: getattr(annotation, name) for name in _MORE}
+    values = {name: value for name, value in values.items() if value != getattr(empty, name)}
+    if "measurements" in values:
+        numbers = values["measurements"].items()
+        values["measurements"] = {name: value if np.isfinite(value) else None for name, value in numbers}
+    if annotation.nucleus is not None:
+        values["nucleus"] = json.loads(shapely.to_geojson(annotation.nucleus))
+    return values
+
+
+def read_annotation_table(path: Path) -> dict[Key, tuple[Annotation, ...]]:
+    """Read drawn objects from a table.
+
+    Raises:
+        MissingFile: there is no such file.
+        InvalidData: it is no annotations table, or a row has no usable geometry; the message has its number.
+    """
+    table = read_table(path, format=ANNOTATIONS_FORMAT)
+    require_columns(table, list(ANNOTATIONS_SCHEMA), where=path)
+    masks = table.filter(pl.col("geometry").is_null())
+    if len(masks):
+        raise InvalidData(
+            f"refers to masks ('{masks['kind'][0]}') beside drawn objects",
+            where=path,
+            next_step="Convert the mask files themselves",
+        )
+    shapes = shapely.from_geojson(table["geometry"].to_numpy(), on_invalid="ignore")
+    missing = np.flatnonzero(shapely.is_missing(shapes))
+    if len(missing):
+        raise InvalidData(f"object {missing[0]} has a geometry that cannot be read", where=path)
+    found: dict[Key, list[Annotation]] = {}
+    for row, shape in zip(table.iter_rows(named=True), shapes, strict=True):
+        key = (row["image_id"], row["layer"] or "", row["annotator"] or "")
+        found.setdefault(key, []).append(_annotation(row, shape))
+    return {key: tuple(annotations) for key, annotations in found.items()}
+
+
+def _annotation(row: Mapping[str, Any], shape: Any) -> Annotation:
+    more = json.loads(row.get("attributes") or "{}")
+    for name in ("colour", "plane"):
+        if name in more:
+            more[name] = tuple(more[name])
+    if "measurements" in more:
+        numbers = more["measurements"].items()
+        more["measurements"] = {name: float("nan") if value is None else value for name, value in numbers}
+    if "nucleus" in more:
+        more["nucleus"] = shapely.from_geojson(json.dumps(more["nucleus"]))
+    return Annotation(shape, label=row["label"], kind=row.get("object_type") or "annotation", **more)
