@@ -204,7 +204,7 @@ def test_outlines_follow_regions_and_their_holes_and_leave_out_specks():
     lines = outlines(mask)
     assert sorted(lines) == [0, 1]
     assert len(lines[1]) == 2
-    outer = max(lines[1], key=len if False else lambda line: np.ptp(line[:, 0]))
+    outer = max(lines[1], key=lambda line: np.ptp(line[:, 0]))
     assert (outer.min(axis=0).tolist(), outer.max(axis=0).tolist()) == ([5, 5], [25, 25])
     assert (outer[0] == outer[-1]).all()
 

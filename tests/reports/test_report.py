@@ -168,6 +168,16 @@ def test_other_settings_need_overwrite(cluster_folder):
     assert report(ReportOptions(inputs=(cluster_folder,), tiles=4, overwrite=True)).done == 1
 
 
+def test_a_page_that_is_not_ours_is_kept(cluster_folder, tmp_path):
+    page = tmp_path / "notes.html"
+    page.write_text("<p>mine</p>")
+    options = ReportOptions(inputs=(cluster_folder,), output=page, tiles=0)
+    with pytest.raises(OutputConflict, match="not a page of Stroma"):
+        report(options)
+    assert page.read_text() == "<p>mine</p>"
+    assert report(options.model_copy(update={"overwrite": True})).done == 1
+
+
 def test_a_dry_run_writes_nothing(cluster_folder):
     before = sorted(cluster_folder.rglob("*"))
     result = report(ReportOptions(inputs=(cluster_folder,), dry_run=True))

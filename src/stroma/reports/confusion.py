@@ -211,8 +211,12 @@ def _hover(matrix: Confusion, i: int, j: int, unit: str) -> str:
 def _static(matrix: Confusion, labels: LabelMapping) -> Canvas:
     rows, columns = matrix.fraction.shape
     with static_style():
-        side = min(0.4, 5.3 / columns)
-        canvas = Canvas(figsize=(WIDTH_IN, 1.7 + side * rows), layout="constrained")
+        longest = max(len(name) for name in matrix.predictions)
+        beside_in = 1.25 + 0.058 * max(len(name) for name in matrix.references)
+        side = min(0.4, (WIDTH_IN - beside_in) / (columns + _STRIP))
+        below_in = 0.5 + (0.042 * longest if columns > 4 else 0.15)
+        size = (side * (columns + _STRIP) + beside_in, side * (rows + _STRIP) + below_in)
+        canvas = Canvas(figsize=size, layout="constrained")
         axes = canvas.add_subplot()
         scale = LinearSegmentedColormap.from_list("stroma", list(_SCALE))
         picture = axes.imshow(matrix.fraction, cmap=scale, vmin=0, vmax=1, interpolation="none")
@@ -221,7 +225,7 @@ def _static(matrix: Confusion, labels: LabelMapping) -> Canvas:
             if text:
                 dark = matrix.fraction[i, j] > 0.55
                 axes.text(
-                    j, i, text, ha="center", va="center", fontsize=min(7, 20 * side), color="white" if dark else INK
+                    j, i, text, ha="center", va="center", fontsize=min(7, 26 * side), color="white" if dark else INK
                 )
         for i, name in enumerate(matrix.references):
             axes.add_patch(_patch(-0.5 - _STRIP, i - 0.48, _STRIP - 0.08, 0.96, _colour(labels, name)))

@@ -103,8 +103,12 @@ def add_features(report: Report, folder: Path, *, group: str = "", tiles: int = 
     report.card(f"{prefix}clusters", f"{found.sizes.height:,}", "")
     report.card(f"{prefix}tiles", f"{n_tiles:,}", "")
     report.card(f"{prefix}images", f"{n_images:,}", "")
-    report.card(f"{prefix}subjects", f"{n_subjects:,}", "")
-    counts = f"{count(n_tiles, 'tile')}, {count(n_images, 'image')}, {count(n_subjects, 'subject')}"
+    own = _each_its_own(found.sources)
+    report.card(
+        f"{prefix}subjects", "unknown" if own else f"{n_subjects:,}", "each image counts as one" if own else ""
+    )
+    subjects = "unknown subjects" if own else count(n_subjects, "subject")
+    counts = f"{count(n_tiles, 'tile')}, {count(n_images, 'image')}, {subjects}"
     shown = {
         cluster: draw_tiles(found.tiles.filter(pl.col("cluster") == cluster), _TILES_PER_CLUSTER)
         for cluster in found.sizes["cluster"].to_list()
@@ -115,6 +119,11 @@ def add_features(report: Report, folder: Path, *, group: str = "", tiles: int = 
     _add_map(report, found, dots, thumbnails, group, n_tiles)
     _add_proportions(report, Path(folder), group)
     report.section("Limits", group=group).limits([*_limits(found), *notes])
+
+
+def _each_its_own(sources: pl.DataFrame) -> bool:
+    """Whether it is unknown whose the images are, so that each counts as a subject."""
+    return sources.height > 1 and sources.filter(pl.col("subject_id") != pl.col("image_id")).is_empty()
 
 
 def _clusters_path(folder: Path) -> Path:
@@ -269,12 +278,14 @@ def _add_map(
         for place, key in enumerate(dots.select("image_id", "region").iter_rows())
         if key in thumbnails
     }
+    drawn = count(n_tiles, "tile")
+    if dots.height < n_tiles:
+        drawn = f"{dots.height:,} of {drawn}, drawn at random"
     projection = str(found.settings.get("projection", "")).upper() or "a projection"
     report.section("Feature map", group=group).figure(
         feature_map_figure(dots, pictures),
         "feature-map",
-        caption=f"The features in two dimensions ({projection}): {count(dots.height, 'tile')} of {n_tiles:,}, drawn "
-        f"at random; {len(pictures):,} of them show their tile.",
+        caption=f"The features in two dimensions ({projection}): {drawn}; {len(pictures):,} dots show their tile.",
         reading="A dot is a tile, its colour the cluster. Hover over a large dot for its tile. On paper, tiles lie "
         "centred on their own dots, and are left out where they would cover each other. The axes have no unit; two "
         "dimensions cannot keep all distances, so tiles that lie close together here need not be alike.",
@@ -316,6 +327,6 @@ def _limits(found: ClusterTables) -> list[str]:
         sentences.append(
             f"All tiles of {names} come from one subject: it may show that subject rather than a tissue."
         )
-    if found.sources.filter(pl.col("subject_id") != pl.col("image_id")).is_empty() and found.sources.height > 1:
+    if _each_its_own(found.sources):
         sentences.append("It is not known whose the images are, so each counts as a subject of its own.")
     return sentences

@@ -15,6 +15,8 @@ from stroma.reports.figure import GRID, WIDTH_IN, Figure, count, plotly_figure, 
 _COLUMNS = 2
 _FOLD_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#7f7f7f")
 """Okabe and Ito (2008), which colour-blind readers can tell apart; folds are no classes and share no colour rule."""
+_MOST_MARKED = 40
+"""Lines of more epochs have no mark at each."""
 _DASHES = (("solid", "-"), ("dash", "--"), ("dot", ":"))
 
 
@@ -72,6 +74,7 @@ def _style(position: int) -> tuple[str, tuple[str, str]]:
 def _interactive(metrics: pl.DataFrame, names: Sequence[str], folds: Sequence[str]) -> Any:
     columns = min(_COLUMNS, len(names))
     rows = -(-len(names) // columns)
+    mode = "lines+markers" if metrics["epoch"].n_unique() <= _MOST_MARKED else "lines"
     figure = make_subplots(
         rows=rows, cols=columns, subplot_titles=[plotly_text(_title(name)) for name in names],
         horizontal_spacing=0.1, vertical_spacing=min(0.3, 80 / (70 + 290 * rows)), figure=plotly_figure(),
@@ -82,7 +85,7 @@ def _interactive(metrics: pl.DataFrame, names: Sequence[str], folds: Sequence[st
             colour, (dash, _) = _style(position)
             line = metrics.filter((pl.col("name") == name) & (pl.col("fold") == fold))
             figure.add_scatter(
-                x=line["epoch"].to_list(), y=line["value"].to_list(), mode="lines+markers",
+                x=line["epoch"].to_list(), y=line["value"].to_list(), mode=mode,
                 line={"color": colour, "dash": dash, "width": 1.8}, marker={"size": 4}, name=plotly_text(fold),
                 legendgroup=str(position), showlegend=panel == 0,
                 hovertemplate=f"{plotly_text(fold)}, epoch %{{x}}: %{{y:.4g}}<extra></extra>", **place,
@@ -107,6 +110,7 @@ def _static(metrics: pl.DataFrame, names: Sequence[str], folds: Sequence[str]) -
     columns = min(_COLUMNS, len(names))
     rows = -(-len(names) // columns)
     with static_style():
+        marker = "." if metrics["epoch"].n_unique() <= _MOST_MARKED else ""
         canvas = Canvas(figsize=(WIDTH_IN, 0.4 + 2.2 * rows), layout="constrained")
         grid = canvas.subplots(rows, columns, squeeze=False)
         for panel, axes in enumerate(grid.flat):
@@ -119,7 +123,7 @@ def _static(metrics: pl.DataFrame, names: Sequence[str], folds: Sequence[str]) -
                 line = metrics.filter((pl.col("name") == name) & (pl.col("fold") == fold))
                 axes.plot(
                     line["epoch"].to_list(), line["value"].to_list(), color=colour, linestyle=dash, linewidth=1.1,
-                    marker=".", markersize=3, label=fold if panel == 0 else None,
+                    marker=marker, markersize=3, label=fold if panel == 0 else None,
                 )  # fmt: skip
             if _is_score(name):
                 best = best_epochs(metrics, name)

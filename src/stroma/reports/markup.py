@@ -16,7 +16,7 @@ from PIL import Image as Picture
 from plotly.offline import get_plotlyjs
 
 from stroma.core.files import canonical_json, href, id_to_name
-from stroma.reports.figure import Figure, encode
+from stroma.reports.figure import PNG_DPI, WIDTH_IN, Figure, encode
 
 if TYPE_CHECKING:
     from stroma.reports.page import Report, ReportSection
@@ -26,6 +26,8 @@ _POLICY = (
     "base-uri 'none'; form-action 'none'"
 )
 """What a browser lets the page load: nothing from anywhere, so it works offline and sends nothing."""
+GENERATOR = '<meta name="generator" content="stroma '
+"""How the head of a page tells that Stroma made it; the version follows."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def page_html(report: Report, pictures: Mapping[str, bytes], files: PageFiles) -
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="stroma {_escape(report.provenance.stroma)}">
+{GENERATOR}{_escape(report.provenance.stroma)}">
 <title>{_escape(report.title)}</title>
 <style>{_asset("page.css")}</style>
 </head>
@@ -282,12 +284,14 @@ def _link(path: Path, label: str, files: PageFiles) -> str:
 def _figure(block: FigureBlock, png: bytes, files: PageFiles, number: int) -> str:
     figure, identifier = block.figure, f"figure-{number}"
     width, height, uri = _printed(png)
+    share = min(1.0, width / (PNG_DPI * WIDTH_IN))
     shape = f"aspect-ratio:{figure.aspect:.4f};" if figure.aspect else ""
     reading = f"<p><b>How to read this.</b> {_escape(block.reading)}</p>" if block.reading else ""
     return f"""<figure id="{identifier}">
 <div class="scroll" tabindex="0" role="img" aria-label="{_escape(figure.text)}">
 <div class="live" id="{identifier}-plot" style="{shape}min-width:{figure.min_width_px}px" hidden></div>
-<img class="static" src="{uri}" width="{width}" height="{height}" alt="{_escape(figure.text)}">
+<img class="static" src="{uri}" width="{width}" height="{height}" style="width:{share:.1%}"
+alt="{_escape(figure.text)}">
 </div>
 <figcaption><p><b>Figure {number}.</b> {_escape(block.caption)}</p>{reading}
 <p class="files">{_link(files.svg(block.stem), "SVG", files)} {_link(files.png(block.stem), "PNG", files)}

@@ -227,13 +227,15 @@ def _table(items: Sequence[OverlayItem], labels: LabelMapping) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _shorten(title: str, longest: int = 105) -> str:
-    return title if len(title) <= longest else f"{title[: longest - 45]}…{title[-44:]}"
+def _shorten(title: str, longest: int = 96) -> str:
+    return title if len(title) <= longest else f"{title[: longest - 51]}…{title[-50:]}"
 
 
 def _interactive(rows: Sequence[_Row], labels: LabelMapping, present: Sequence[int], blank: str) -> Any:
+    width_px = sum(46 + 7 * len(name) for name in [*(labels.names[i] for i in present), blank])
+    legend_lines = -(-width_px // 1000)
     figure = plotly_figure(
-        margin={"l": 0, "r": 0, "t": 34, "b": 36},
+        margin={"l": 0, "r": 0, "t": 34, "b": 16 + 20 * legend_lines},
         legend={
             "orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom", "itemsizing": "constant"
         },
@@ -246,9 +248,9 @@ def _interactive(rows: Sequence[_Row], labels: LabelMapping, present: Sequence[i
         for panel in row.panels:
             number += 1
             _add_panel(figure, panel, number, first_of_row, labels, present, named)
-        left, bottom, _, height = row.panels[0].place
+        _, bottom, _, height = row.panels[0].place
         figure.add_annotation(
-            x=left, y=bottom + height, xref="paper", yref="paper", xanchor="left", yanchor="bottom", yshift=2,
+            x=0, y=bottom + height, xref="paper", yref="paper", xanchor="left", yanchor="bottom", yshift=2,
             text=plotly_text(_shorten(row.title)), showarrow=False, font={"size": 12},
         )  # fmt: skip
     if blank:
@@ -320,9 +322,9 @@ def _static(rows: Sequence[_Row], labels: LabelMapping, present: Sequence[int], 
                 left, bottom, w, h = panel.place
                 place = (left, (legend_in + bottom * picture_in) / total_in, w, h * picture_in / total_in)
                 _draw_panel(canvas, panel, place, labels)
-            left, bottom, _, h = row.panels[0].place
+            _, bottom, _, h = row.panels[0].place
             top_in = legend_in + (bottom + h) * picture_in
-            canvas.text(left, (top_in + 0.03) / total_in, _shorten(row.title), fontsize=6.5, va="bottom")
+            canvas.text(0, (top_in + 0.03) / total_in, _shorten(row.title), fontsize=6.5, va="bottom")
         for panel in rows[0].panels:
             left, _, w, _ = panel.place
             canvas.text(left + w / 2, 1 - 0.04 / total_in, panel.heading, fontweight="bold", ha="center", va="top")

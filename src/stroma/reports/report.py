@@ -11,11 +11,12 @@ from pydantic import Field
 
 from stroma.core.clock import running_clock
 from stroma.core.done import done_path, is_complete, write_done
-from stroma.core.errors import InvalidData, MissingFile, UsageError
+from stroma.core.errors import InvalidData, MissingFile, OutputConflict, UsageError
 from stroma.core.files import read_json
 from stroma.core.provenance import Provenance
 from stroma.core.verbs import Flag, VerbOptions, VerbResult
 from stroma.reports.features_report import add_features, features_inputs, features_subtitle
+from stroma.reports.markup import GENERATOR
 from stroma.reports.page import REPORT_FORMAT, Report
 from stroma.reports.run_report import add_run, run_inputs, run_subtitle
 from stroma.runs.run import Run
@@ -56,6 +57,10 @@ def report(options: ReportOptions) -> VerbResult:
     record = done_path(page.parent, page.stem)
     if not options.overwrite and _is_current(record, page, provenance, verify=options.verify):
         return VerbResult(output=page, skipped=1)
+    if not options.overwrite and page.exists() and not record.exists() and not _is_ours(page):
+        raise OutputConflict(
+            "is not a page of Stroma", where=page, next_step="Use --overwrite to replace it, or another --output"
+        )
     if options.dry_run:
         lines = [f"would report the {kind} in {folder}" for folder, kind in zip(folders, kinds, strict=True)]
         return VerbResult(output=page, lines=lines)
@@ -110,6 +115,11 @@ def _is_current(record: Path, page: Path, provenance: Provenance, *, verify: boo
         return False
     same_settings = is_complete(record, replace(provenance, inputs=found.inputs), verify=verify)
     return same_settings and found.inputs == provenance.inputs and found.stroma == provenance.stroma
+
+
+def _is_ours(page: Path) -> bool:
+    with page.open("rb") as handle:
+        return GENERATOR.encode() in handle.read(4096)
 
 
 def _assemble(

@@ -63,7 +63,11 @@ def headline_card(report: Report, run: Run, entry: EvaluatedSet | None, group: s
         else:
             report.card(title, f"{overall['value']:.3f}", f"mean over classes, {interval_text(overall)}")
         where = f"in the {set_noun(entry.name)}"
-        report.card(f"{prefix}subjects", f"{images['subject_id'].n_unique():,}", where)
+        own = images.filter(pl.col("subject_id") != pl.col("image_id")).is_empty()
+        n_subjects = f"{images['subject_id'].n_unique():,}"
+        report.card(
+            f"{prefix}subjects", "unknown" if own else n_subjects, "each image counts as one" if own else where
+        )
         report.card(f"{prefix}images", f"{images['image_id'].n_unique():,}", f"scored {where}")
         scored = images["label"].drop_nulls().n_unique()
         report.card(f"{prefix}classes", f"{scored} of {len(run.labels)}", f"{where}' references")
