@@ -302,6 +302,7 @@ def _group(name: str, pictures: Sequence[Source]) -> PictureTiles:
 
 
 def tile_address(path: Path) -> tuple[int, int, int, int]:
-    """(x, y, w, h) from a file name `x…_y…_w…_h…`."""
-    x, y, w, h = (int(value) for value in _TILE_NAME.fullmatch(path.stem).groups())  # type: ignore[union-attr]
+    """(x, y, w, h) from a file name `x…_y…_w…_h…`; the name of a core may stand before it."""
+    name = path.stem[path.stem.rindex("x") :]
+    x, y, w, h = (int(value) for value in _TILE_NAME.fullmatch(name).groups())  # type: ignore[union-attr]
     return x, y, w, h

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,12 +15,12 @@ from stroma.core.clock import stage
 from stroma.core.errors import InvalidData, OutputConflict
 from stroma.core.files import id_to_name, write_bytes, write_text
 from stroma.core.provenance import Provenance
-from stroma.core.tables import read_provenance, write_table
+from stroma.core.tables import ADDRESS_SCHEMA, read_provenance, write_table
 from stroma.images.image import Image
-from stroma.prepare.slide_images import remove_other_tiles, write_picture, write_tile_images
+from stroma.prepare.slide_images import remove_other_tiles, tile_stems, write_picture, write_tile_images
 from stroma.prepare.slide_tissue import Tissue
 from stroma.prepare.tile_options import TileOptions
-from stroma.slides.overview import Overview, block_mean
+from stroma.slides.overview import block_mean
 from stroma.slides.thumbnail import outline_boxes
 from stroma.slides.tissue import tissue_mask
 
@@ -61,9 +62,8 @@ def read_metadata(path: Path) -> pl.DataFrame:
 def write_folder(
     image: Image,
     image_id: str,
-    boxes: NDArray[np.int64],
+    table: pl.DataFrame,
     tissue: Tissue,
-    mpp: float | None,
     options: TileOptions,
     provenance: Provenance,
 ) -> list[Path]:
@@ -75,9 +75,8 @@ def write_folder(
     Args:
         image: The slide.
         image_id: Its id.
-        boxes: (n, 4): x, y, w, h of the tiles in level-0 pixels.
+        table: The tiles; columns beyond the usual ones (of regions) are added to HistoPrep's.
         tissue: Of the slide.
-        mpp: Of the tiles.
         options: Of the verb.
         provenance: Of the slide.
 
@@ -89,34 +88,33 @@ def write_folder(
     """
     folder = slide_folder(options.output, image_id)
     _remove_table(folder, options)
-    (folder / "tiles").mkdir(parents=True, exist_ok=True)
-    files = [
-        (folder / "tiles" / f"{box_name(box)}.{options.image_format}", box) for box in map(tuple, boxes.tolist())
-    ]
+    kind = "spots" if options.tma else "tiles"
+    (folder / kind).mkdir(parents=True, exist_ok=True)
+    files = [folder / kind / f"{stem}.{options.image_format}" for stem in tile_stems(table)]
     mask_of = partial(_tile_mask, threshold=tissue.threshold) if options.save_masks else None
-    outputs = write_tile_images(image, files, mpp, options, mask_of=mask_of)
-    for name in ("tiles", "masks"):
+    outputs = write_tile_images(image, files, table, options, mask_of=mask_of)
+    for name in ("tiles", "spots", "masks"):
         remove_other_tiles(folder / name, outputs)
     with stage("write"):
-        outputs += _write_thumbnails(folder, tissue.overview, tissue.mask, boxes)
-        level = image.levels[options.level]
-        properties = {
-            "num_tiles": len(boxes),
-            "level": options.level,
-            "level_downsample": [image.shape[0] / level.height, image.shape[1] / level.width],
-            "width": int(boxes[0, 2]) if len(boxes) else options.tile_px,
-            "height": int(boxes[0, 3]) if len(boxes) else options.tile_px,
-            "overlap": options.overlap,
-            "max_background": round(1 - options.min_tissue, 12),
-        }
-        outputs.append(write_bytes(folder / "properties.json", json.dumps(properties).encode()))
-        outputs.append(_write_table(folder, boxes, options, provenance))
+        outputs += _write_thumbnails(folder, tissue, table)
+        if not options.tma:
+            properties = _properties(image, table, options)
+            outputs.append(write_bytes(folder / "properties.json", json.dumps(properties).encode()))
+        outputs.append(_write_table(folder, table, kind, options, provenance))
     return outputs
 
 
-def box_name(box: tuple[int, ...]) -> str:
-    """`x…_y…_w…_h…`, level-0 pixels."""
-    return "_".join(f"{axis}{value}" for axis, value in zip("xywh", box, strict=True))
+def _properties(image: Image, table: pl.DataFrame, options: TileOptions) -> dict[str, Any]:
+    level = image.levels[options.level]
+    return {
+        "num_tiles": len(table),
+        "level": options.level,
+        "level_downsample": [image.shape[0] / level.height, image.shape[1] / level.width],
+        "width": table["w"][0] if len(table) else options.tile_px,
+        "height": table["h"][0] if len(table) else options.tile_px,
+        "overlap": options.overlap,
+        "max_background": round(1 - options.min_tissue, 12),
+    }
 
 
 def _remove_table(folder: Path, options: TileOptions) -> None:
@@ -147,28 +145,29 @@ def _tile_mask(path: Path, rgb: NDArray[np.uint8], *, threshold: int) -> tuple[P
     return path.parents[1] / "masks" / f"{path.stem}.png", mask.astype(np.uint8)
 
 
-def _write_thumbnails(
-    folder: Path, overview: Overview, mask: NDArray[np.bool_], boxes: NDArray[np.int64]
-) -> list[Path]:
-    small = overview.shrink(THUMBNAIL_MAX_DIMENSION)
-    factor = -(-max(overview.rgb.shape[:2]) // THUMBNAIL_MAX_DIMENSION)
-    tissue = block_mean(np.where(mask, np.uint8(0), np.uint8(255))[:, :, None], factor)[:, :, 0]
+def _write_thumbnails(folder: Path, tissue: Tissue, table: pl.DataFrame) -> list[Path]:
+    small = tissue.overview.shrink(THUMBNAIL_MAX_DIMENSION)
+    factor = -(-max(tissue.overview.rgb.shape[:2]) // THUMBNAIL_MAX_DIMENSION)
+    background = block_mean(np.where(tissue.mask, np.uint8(0), np.uint8(255))[:, :, None], factor)[:, :, 0]
+    boxes = table.select("x", "y", "w", "h").to_numpy()
+    names = table["core"].to_list() if "core" in table.columns else None
     pictures = {
         "thumbnail": small.rgb,
-        "thumbnail_tiles": outline_boxes(small, boxes),
-        "thumbnail_tissue": np.where(tissue < 128, np.uint8(0), np.uint8(255)),
+        "thumbnail_spots" if names is not None else "thumbnail_tiles": outline_boxes(small, boxes, names),
+        "thumbnail_tissue": np.where(background < 128, np.uint8(0), np.uint8(255)),
     }
     return [write_picture(folder / f"{name}.jpeg", pixels, "jpeg") for name, pixels in pictures.items()]
 
 
-def _write_table(folder: Path, boxes: NDArray[np.int64], options: TileOptions, provenance: Provenance) -> Path:
-    names = [box_name(tuple(box)) for box in boxes.tolist()]
-    columns = {axis: boxes[:, i] for i, axis in enumerate("xywh")}
-    table = pl.DataFrame(
-        {**columns, "path": [f"tiles/{name}.{options.image_format}" for name in names]}, schema=_SCHEMA
-    )
+def _write_table(folder: Path, table: pl.DataFrame, kind: str, options: TileOptions, provenance: Provenance) -> Path:
+    stems = tile_stems(table)
+    paths = {"path": [f"{kind}/{stem}.{options.image_format}" for stem in stems]}
     if options.save_masks:
-        table = table.with_columns(pl.Series("mask_path", [f"masks/{name}.png" for name in names], dtype=pl.String()))
+        paths["mask_path"] = [f"masks/{stem}.png" for stem in stems]
+    more = [name for name in table.columns if name not in (*ADDRESS_SCHEMA, "tissue", "core")]
+    content = table.select(
+        "x", "y", "w", "h", *(pl.Series(key, names, dtype=pl.String()) for key, names in paths.items()), *more
+    )
     if options.metadata == "csv":
-        return write_text(folder / "metadata.csv", table.write_csv())
-    return write_table(table, folder / "metadata.parquet", provenance)
+        return write_text(folder / "metadata.csv", content.write_csv())
+    return write_table(content, folder / "metadata.parquet", provenance)

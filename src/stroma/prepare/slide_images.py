@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
@@ -18,13 +19,12 @@ from stroma.images.image import Image
 from stroma.prepare.tile_options import TileOptions
 
 _WRITERS = 4
-Box = tuple[int, int, int, int]
 
 
 def write_tile_images(
     image: Image,
-    tiles: Iterable[tuple[Path, Box]],
-    mpp: float | None,
+    files: Sequence[Path],
+    table: pl.DataFrame,
     options: TileOptions,
     *,
     mask_of: Callable[[Path, NDArray[np.uint8]], tuple[Path, NDArray[np.uint8]]] | None = None,
@@ -35,9 +35,9 @@ def write_tile_images(
 
     Args:
         image: The slide.
-        tiles: File and (x, y, w, h) in level-0 pixels of each tile.
-        mpp: Resolution to read at when `options.mpp` is set; otherwise `options.level` is read.
-        options: Format and quality.
+        files: The file of each tile.
+        table: The tiles: columns x, y, w, h in level-0 pixels and, when `options.mpp` is set, mpp.
+        options: Resolution or level, format and quality.
         mask_of: Gives, from file and pixels of a tile, the file and pixels of its mask, which is written as PNG.
 
     Returns:
@@ -46,7 +46,7 @@ def write_tile_images(
     written: list[Path] = []
     pending: deque[Future[Path]] = deque()
     with ThreadPoolExecutor(_WRITERS) as writers:
-        for path, (x, y, w, h) in tiles:
+        for path, (x, y, w, h, mpp) in zip(files, table.select("x", "y", "w", "h", "mpp").iter_rows(), strict=True):
             pixels = image.read(x, y, w, h, level=options.level, mpp=mpp if options.mpp else None)
             rgb = pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2)
             pending.append(writers.submit(write_picture, path, rgb, options.image_format, options.quality))
@@ -63,6 +63,14 @@ def write_tile_images(
             for future in pending:
                 future.result()
     return written
+
+
+def tile_stems(table: pl.DataFrame) -> list[str]:
+    """File names of tiles without suffix: `x…_y…_w…_h…` in level-0 pixels, after the core's name if there is one."""
+    cores = table["core"].to_list() if "core" in table.columns else [None] * len(table)
+    boxes = table.select("x", "y", "w", "h").iter_rows()
+    stems = ("_".join(f"{axis}{value}" for axis, value in zip("xywh", box, strict=True)) for box in boxes)
+    return [f"{core}_{stem}" if core else stem for core, stem in zip(cores, stems, strict=True)]
 
 
 def remove_other_tiles(folder: Path, written: Iterable[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from stroma.core.tables import ADDRESS_SCHEMA, write_table
 from stroma.images.image import Image
 from stroma.prepare import histoprep
 from stroma.prepare.inputs import Source
-from stroma.prepare.slide_images import remove_other_tiles, write_picture, write_tile_images
+from stroma.prepare.slide_images import remove_other_tiles, tile_stems, write_picture, write_tile_images
+from stroma.prepare.slide_regions import region_columns, regions_file
 from stroma.prepare.slide_tissue import Tissue, find_tissue, known_mpp
 from stroma.prepare.sources import open_source
 from stroma.prepare.tile_options import TileOptions
 from stroma.regions.grid import box_coverage, tile_grid, tile_size, tile_step
+from stroma.slides.cores import find_cores
 from stroma.slides.thumbnail import draw_tiles
 
 TILES_FORMAT = "tiles/1"
@@ -30,7 +33,8 @@ TILES_SCHEMA: dict[str, pl.DataType] = {**ADDRESS_SCHEMA, "tissue": pl.Float64()
 
 `region` is the tile's number in the whole grid, counted in raster order, so it does not depend on the tissue.
 `mpp` is the resolution at which reading the box gives exactly `tile_px` pixels; null without a physical scale.
-`tissue` is the fraction of the tile's area that is tissue, 0-1; what lies beyond the image is none.
+`tissue` is the fraction of the tile's area that is tissue, 0-1; what lies beyond the image is none. With regions
+follow `annotated` and `fraction_<class>`, fractions of the tile 0-1; of a tissue microarray the name of the `core`.
 """
 
 THUMBNAIL_MAX_DIMENSION = 2048
@@ -62,12 +66,14 @@ def slide_provenance(source: Source, options: TileOptions) -> Provenance:
     """What the tiles of a slide are made from and with.
 
     Raises:
-        MissingFile: the slide does not exist.
+        MissingFile: the slide or its regions do not exist.
     """
     settings = {**options.settings(), "open": dict(source.options)}
+    regions = regions_file(source, options)
     with stage("read"):
-        record = InputRecord.of(source.image_id, source.path)
-    return Provenance(TILES_FORMAT, settings, (record,))
+        records = [InputRecord.of(source.image_id, source.path)]
+        records += [InputRecord.of("regions", regions)] if regions is not None else []
+    return Provenance(TILES_FORMAT, settings, tuple(records))
 
 
 def tile_table_path(folder: Path, image_id: str) -> Path:
@@ -86,27 +92,27 @@ def tile_slide(source: Source, options: TileOptions) -> SlideReport:
         provenance = slide_provenance(source, options)
         record = done_path(options.output, source.image_id)
         record.unlink(missing_ok=True)  # from here on the item is not complete
-        size, mpp = _tile_size(image, options)
+        grid, mpp = _tile_grid(image, options)
         tissue = find_tissue(image, options)
+        cores = _cores(tissue, image) if options.tma else None
+        boxes = grid if cores is None else _core_boxes(cores)
         with stage("transform"):
-            grid = tile_grid(
-                image.shape[1],
-                image.shape[0],
-                size,
-                tile_step(size, options.overlap),
-                out_of_bounds=options.out_of_bounds,
-            )
-            covered = box_coverage(tissue.mask, grid, tissue.overview.downsample)
-            table = _tile_table(source.image_id, grid, mpp, covered, options)
-            boxes = table.select("x", "y", "w", "h").to_numpy()
-        if options.preset == "histoprep":
-            outputs = histoprep.write_folder(image, source.image_id, boxes, tissue, mpp, options, provenance)
-        else:
-            outputs = _write_files(image, source.image_id, table, tissue, options, provenance)
+            covered = box_coverage(tissue.mask, boxes, tissue.overview.downsample)
+        table = _tile_table(source.image_id, boxes, mpp, covered, options)
+        if cores is not None:
+            table = table.with_columns(pl.Series("core", list(cores), dtype=pl.String()))
+        regions = regions_file(source, options)
+        if regions is not None:
+            columns = region_columns(regions, image, table.select("x", "y", "w", "h").to_numpy(), options)
+            table = pl.concat([table, columns], how="horizontal")
+            table = table.filter(pl.col("annotated") >= options.min_annotated - 1e-9)
+        write = histoprep.write_folder if options.preset == "histoprep" else _write_files
+        outputs = write(image, source.image_id, table, tissue, options, provenance)
     with stage("write"):
         write_done(record, provenance, outputs)
-    notes = _notes(image, size, mpp, options)
-    return SlideReport(len(table), len(grid), size, tissue.fraction, tissue.threshold, notes)
+    size = int(grid[0, 2])
+    notes = () if options.tma else _notes(image, size, mpp, options)
+    return SlideReport(len(table), len(boxes), size, tissue.fraction, tissue.threshold, notes)
 
 
 def count_tiles(output: Path, image_id: str) -> int:
@@ -139,27 +145,47 @@ def _write_files(
         ]
     images = folder / "images" / name
     if options.save_images:
-        mpp = table["mpp"][0] if len(table) else None
-        files = [
-            (images / f"{histoprep.box_name(box)}.{_SUFFIX[options.image_format]}", box)
-            for box in map(tuple, boxes.tolist())
-        ]
-        outputs += write_tile_images(image, files, mpp, options)
+        files = [images / f"{stem}.{_SUFFIX[options.image_format]}" for stem in tile_stems(table)]
+        outputs += write_tile_images(image, files, table, options)
     remove_other_tiles(images, outputs)
     return outputs
 
 
-def _tile_size(image: Image, options: TileOptions) -> tuple[int, float | None]:
+def _tile_grid(image: Image, options: TileOptions) -> tuple[NDArray[np.int64], float | None]:
+    """Boxes (n, 4) of the whole grid, and the resolution at which they are read."""
     if options.mpp is not None:
         known_mpp(image, "--mpp")
-    return tile_size(options.tile_px, options.mpp, image.mpp)
+    size, mpp = tile_size(options.tile_px, options.mpp, image.mpp)
+    height, width, _ = image.shape
+    step = tile_step(size, options.overlap)
+    if options.tma:  # only size and resolution are of use
+        return np.array([[0, 0, size, size]]), options.mpp or image.mpp
+    return tile_grid(width, height, size, step, out_of_bounds=options.out_of_bounds), mpp
+
+
+def _cores(tissue: Tissue, image: Image) -> dict[str, tuple[int, int, int, int]]:
+    """Name → x, y, w, h in level-0 pixels of the cores of a tissue microarray, cut at the slide's edge."""
+    with stage("transform"):
+        cores = find_cores(tissue.mask)
+    down, across = tissue.overview.downsample
+    boxes = {}
+    for core in cores:
+        left, right = (round(edge * across) for edge in (core.x, core.x + core.w))
+        top, bottom = (round(edge * down) for edge in (core.y, core.y + core.h))
+        inner = image.inside(left, top, right - left, bottom - top)
+        boxes[core.name] = (inner.x, inner.y, inner.w, inner.h)
+    return boxes
+
+
+def _core_boxes(cores: Mapping[str, tuple[int, int, int, int]]) -> NDArray[np.int64]:
+    return np.array(list(cores.values()), dtype=np.int64).reshape(-1, 4)
 
 
 def _tile_table(
     image_id: str, grid: NDArray[np.int64], mpp: float | None, tissue: NDArray[np.float64], options: TileOptions
 ) -> pl.DataFrame:
-    """The tiles of the grid that have enough tissue (to within the rounding of the area weights)."""
-    kept = np.flatnonzero(tissue >= options.min_tissue - 1e-9)
+    """The boxes that have enough tissue (to within the rounding of the area weights), or all cores."""
+    kept = np.flatnonzero((tissue >= options.min_tissue - 1e-9) | options.tma)
     x, y, w, h = grid[kept].T
     columns = {
         "image_id": np.full(len(kept), image_id, dtype=object),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from stroma.core.verbs import Flag
 from stroma.prepare.tissue_options import TissueSettings
 from stroma.regions.grid import OutOfBounds
 
@@ -38,6 +40,16 @@ class TileOptions(TissueSettings):
         "keep", description="Tiles beyond the right and bottom edge; drop-last is HistoPrep's 'in bounds'"
     )
     min_tissue: float = Field(0.25, ge=0, le=1, description="Smallest tissue fraction of a tile; 0 keeps all tiles")
+    regions: Annotated[Path | None, Flag(setting=False)] = Field(
+        None, description="GeoJSON or mask of the slide, or a folder of them by image id; tiles lie in these regions"
+    )
+    regions_origin: Literal["slide", "scan"] = Field(
+        "slide", description="Origin of outlines: of the slide, or of its scanned area as QuPath counts it"
+    )
+    min_annotated: float = Field(
+        0.5, ge=0, le=1, description="Smallest fraction of a tile in the regions; 0 keeps all and adds the columns"
+    )
+    tma: bool = Field(False, description="Take the cores of a tissue microarray instead of a grid of tiles")
     save_images: bool = Field(False, description="Also write each tile as an image file")
     save_masks: bool = Field(False, description="With the preset: also write the tissue mask of each tile")
     image_format: Literal["jpeg", "png"] = Field("jpeg", description="Of the tile images")
@@ -56,6 +68,8 @@ class TileOptions(TissueSettings):
     def _check(self) -> Self:
         if self.level and self.mpp is not None:
             raise ValueError("give mpp or level, not both")
+        if self.tma and self.overlap:
+            raise ValueError("cores of a tissue microarray have no overlap")
         if self.preset is None:
             for name, value in (("save_masks", self.save_masks), ("metadata", self.metadata != "parquet")):
                 if value:

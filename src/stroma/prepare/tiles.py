@@ -60,8 +60,14 @@ def _report_lines(reports: Sequence[tuple[Source, SlideReport]], options: TileOp
             )
         elif len(reports) <= _FEW:
             lines.append(
-                f"{source}: {report.tiles:,} of {report.grid:,} tiles, {report.size_px} level-0 px wide, "
+                f"{source}: {_counted(report, options)}, "
                 f"tissue fraction of the slide {report.tissue:.3f}, threshold {report.threshold}"
             )
         lines += [f"{source}: {note}" for note in report.notes]
     return lines
+
+
+def _counted(report: SlideReport, options: TileOptions) -> str:
+    if options.tma:
+        return f"{report.tiles:,} of {report.grid:,} cores"
+    return f"{report.tiles:,} of {report.grid:,} tiles, {report.size_px} level-0 px wide"

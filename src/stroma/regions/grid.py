@@ -120,7 +120,7 @@ def _starts(length: int, tile_px: int, step: int, out_of_bounds: OutOfBounds) ->
 
 
 def box_coverage(
-    mask: NDArray[np.bool_], boxes: NDArray[np.int64], downsample: tuple[float, float]
+    mask: NDArray[np.bool_], boxes: NDArray[np.int64] | NDArray[np.float64], downsample: tuple[float, float]
 ) -> NDArray[np.float64]:
     """Fraction of each box that the mask covers, weighted by area.
 

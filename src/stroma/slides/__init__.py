@@ -10,6 +10,7 @@ registry = Registry(
         "clean_mask": "stroma.slides.tissue:clean_mask",
         "ink_mask": "stroma.slides.pen_ink:ink_mask",
         "fold_mask": "stroma.slides.folds:fold_mask",
+        "find_cores": "stroma.slides.cores:find_cores",
         "read_overview": "stroma.slides.overview:read_overview",
         "draw_tiles": "stroma.slides.thumbnail:draw_tiles",
         "tile_metrics": "stroma.slides.quality:tile_metrics",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Picture
+from PIL import ImageDraw, ImageFont
 from scipy import ndimage
 
 from stroma.slides.overview import Overview
@@ -65,12 +69,15 @@ def draw_mask(
     return canvas
 
 
-def outline_boxes(overview: Overview, boxes: NDArray[np.int64]) -> NDArray[np.uint8]:
+def outline_boxes(
+    overview: Overview, boxes: NDArray[np.int64], names: Sequence[str] | None = None
+) -> NDArray[np.uint8]:
     """Draw boxes as HistoPrep does: red outlines one pixel wide, the first box blue, nothing paled out.
 
     Args:
         overview: The picture to draw on.
         boxes: (n, 4): x, y, w, h in level-0 pixels.
+        names: Of the boxes, `spot_<number>`; the numbers are written into them in black.
 
     Returns:
         A new (h, w, 3) uint8 array of the overview's size.
@@ -79,7 +86,15 @@ def outline_boxes(overview: Overview, boxes: NDArray[np.int64]) -> NDArray[np.ui
     for number, (top, bottom, left, right) in reversed(list(enumerate(_corners(overview, boxes)))):
         if bottom > top and right > left:
             _draw_outline(canvas, top, bottom - 1, left, right - 1, (255, 0, 0) if number else (0, 0, 255))
-    return canvas
+    if names is None:
+        return canvas
+    picture = Picture.fromarray(canvas)
+    pen = ImageDraw.Draw(picture)
+    for name, (top, bottom, left, right) in zip(names, _corners(overview, boxes), strict=True):
+        size = max(8.0, (bottom - top) / 3)
+        centre = ((left + right) / 2, (top + bottom) / 2)
+        pen.text(centre, name.removeprefix("spot_"), fill=(0, 0, 0), anchor="mm", font=ImageFont.load_default(size))
+    return np.asarray(picture)
 
 
 def _corners(overview: Overview, boxes: NDArray[np.int64]) -> list[tuple[int, int, int, int]]:
