@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "embed": ("stroma.cli.embed:command", "Turn tiles into feature vectors with a pretrained encoder"),
     "cluster": ("stroma.cli.cluster:command", "Cluster feature vectors"),
     "models": ("stroma.cli.models:command", "List, fetch, import, verify and export weights"),
+    "annotations": ("stroma.cli.annotations:command", "Import, export, convert and count drawn and detected objects"),
     "report": ("stroma.cli.report:command", "Write one offline HTML page about a run or features"),
 }
 """Verb → where its click command lies, and its line in `stroma --help` (so that help imports nothing)."""

@@ -1,0 +1,209 @@
+"""Options of `stroma annotations`, and the gathering of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from stroma.core.clock import StageClock
+from stroma.core.errors import InvalidData, MissingFile, UsageError
+from stroma.core.items import Done, Failed, map_items
+from stroma.core.verbs import Flag, Inputs, Output, VerbOptions
+from stroma.images.open import missing
+from stroma.prepare.annotation_files import SUFFIXES, AnnotatedFile, ReadRules, read_annotation_file
+from stroma.prepare.annotation_images import Images
+from stroma.regions.annotation import Annotation
+from stroma.regions.check import find_problems, repair, require_no_problems
+from stroma.regions.masks import parse_colour
+from stroma.regions.outlines import polygons_from_mask
+from stroma.study.config import STUDY_FILE
+from stroma.study.labels import IGNORE
+from stroma.study.listing import list_files
+from stroma.study.study import open_study
+
+Format = Literal["geojson", "coco", "rle", "mask"]
+ObjectType = Literal["auto", "annotation", "detection"]
+
+
+class AnnotationOptions(VerbOptions):
+    """Options of every verb of `stroma annotations`."""
+
+    inputs: Inputs
+    images: Annotated[tuple[Path, ...], Flag(setting=False)] = Field(
+        (), description="The images: files, folders, patterns or a study.yaml; tells sizes and scales"
+    )
+    label: tuple[str, ...] = Field((), description="A class, as NAME or, for masks, VALUE=NAME; repeat for more")
+    qupath_bounds: bool = Field(False, description="GeoJSON counts from the scanned area's corner, as in QuPath")
+    pixel_centre: float = Field(0.0, description="Centre of the first pixel in coordinate lists: 0, or 0.5")
+    repair: bool = Field(False, description="Mend outlines that cross themselves instead of refusing them")
+
+
+class AnnotationImportOptions(AnnotationOptions):
+    """Options of `stroma annotations import`."""
+
+    output: Output
+    layer: str = Field("polygon", description="What was annotated, where the file's name does not say")
+    annotator: str = Field("", description="Who annotated, where the file's name does not say")
+
+
+class AnnotationConvertOptions(AnnotationOptions):
+    """Options of `stroma annotations convert` and `export`."""
+
+    output: Output
+    to: Format = Field(description="geojson (QuPath), coco, rle (HuBMAP CSV) or mask (PNG, or TIFF for slides)")
+    objects: ObjectType = Field("auto", description="What QuPath gets; auto takes detections above 1,000 objects")
+
+
+class AnnotationSummaryOptions(AnnotationOptions):
+    """Options of `stroma annotations summary`."""
+
+    output: Annotated[Path | None, Flag(short="-o", setting=False)] = Field(
+        None, description="Folder for the tables of objects, images and subjects"
+    )
+    tissue: Annotated[Path | None, Flag(setting=False)] = Field(
+        None, description="Output folder of stroma tile or tissue, whose masks give densities per mm² of tissue"
+    )
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What was read.
+
+    Attributes:
+        files: Annotations by image, layer and annotator, sorted; what several files say is joined.
+        labels: Value → class, from the options or else from the files.
+        failed: Files that failed.
+        notes: Lines for the user.
+        clock: Where the time went.
+    """
+
+    files: tuple[AnnotatedFile, ...]
+    labels: dict[int, str]
+    failed: tuple[Failed[Path], ...]
+    notes: tuple[str, ...]
+    clock: StageClock
+
+    @property
+    def objects(self) -> int:
+        """Number of objects."""
+        return sum(len(file.annotations) for file in self.files)
+
+
+def parse_labels(texts: Sequence[str]) -> dict[int, str]:
+    """Value → class from `NAME` (numbered from 1 on in their order) and `VALUE=NAME`.
+
+    Raises:
+        UsageError: a value that is no number from 1 to 255, or a value or a name that comes twice.
+    """
+    labels: dict[int, str] = {}
+    for position, text in enumerate(texts, start=1):
+        value, equals, name = text.partition("=")
+        if not equals:
+            value, name = str(position), text
+        if not value.strip().isdigit() or not 1 <= int(value) <= 255 or not name.strip():
+            raise UsageError(
+                f"cannot read '--label {text}'", next_step="Write NAME or VALUE=NAME, VALUE from 1 to 255"
+            )
+        if int(value) in labels or name.strip() in labels.values():
+            raise UsageError(f"'--label {text}' repeats a value or a name")
+        labels[int(value)] = name.strip()
+    return labels
+
+
+def gather(options: AnnotationOptions) -> Gathered:
+    """Read and check all inputs; files that fail are reported, not raised.
+
+    Raises:
+        MissingFile: an input does not exist, or a folder holds no annotations.
+        UsageError: labels that cannot be read.
+    """
+    labels = parse_labels(options.label)
+    rules = ReadRules(Images(options.images), labels, options.qupath_bounds, options.pixel_centre)
+    clock, failed = StageClock(), list[Failed[Path]]()
+    found: dict[tuple[str, str, str], AnnotatedFile] = {}
+    notes: dict[str, None] = {}
+    read = partial(_read, rules=rules, options=options)
+    for outcome in map_items(read, _expand(options.inputs)):
+        clock.add(outcome.clock)
+        if not isinstance(outcome, Done):
+            failed.append(outcome)
+            continue
+        for file, lines in outcome.result:
+            notes.update(dict.fromkeys(lines))
+            key = (file.image_id, file.layer, file.annotator)
+            known = found.get(key)
+            joined = file if known is None else replace(file, annotations=(*known.annotations, *file.annotations))
+            found[key] = joined
+    files = tuple(found[key] for key in sorted(found))
+    names = {name for file in files for a in file.annotations if (name := a.class_name) and not a.ignored}
+    return Gathered(files, labels or dict(enumerate(sorted(names), start=1)), tuple(failed), tuple(notes), clock)
+
+
+def _expand(inputs: Sequence[Path]) -> list[Path]:
+    paths: dict[Path, None] = {}
+    for entry in inputs:
+        if not entry.exists():
+            raise missing(entry)
+        if entry.is_file():
+            paths[entry] = None
+            continue
+        files = [entry / name for name in list_files(entry).files if name.lower().endswith(SUFFIXES)]
+        if not files:
+            raise MissingFile("holds no annotation file", where=entry, next_step=f"Known are {', '.join(SUFFIXES)}")
+        paths.update(dict.fromkeys(files))
+    return list(paths)
+
+
+def _read(path: Path, rules: ReadRules, options: AnnotationOptions) -> list[tuple[AnnotatedFile, list[str]]]:
+    """The annotations of one file, checked, with notes about them."""
+    files = _of_study(path) if path.name == STUDY_FILE else read_annotation_file(path, rules)
+    result = []
+    for file in files:
+        if options.repair:
+            file = replace(file, annotations=tuple(_mended(i, a, path) for i, a in enumerate(file.annotations)))
+        known = set(rules.labels.values()) if rules.labels else None
+        problems = find_problems(file.annotations, size=file.size, labels=known)
+        require_no_problems(problems, where=path)
+        notes = [f"note: {path}: {problem}" for problem in problems]
+        corner = (0, 0) if file.facts is None else file.facts.scan_corner
+        if corner != (0, 0) and not options.qupath_bounds and ".geojson" in path.name.lower():
+            notes.append(
+                f"note: the scanned area of '{file.image_id}' begins at x={corner[0]}, y={corner[1]}; "
+                f"if {path.name} comes from QuPath, use --qupath-bounds"
+            )
+        result.append((file, notes))
+    return result
+
+
+def _mended(index: int, annotation: Annotation, path: Path) -> Annotation:
+    try:
+        return repair(annotation)
+    except InvalidData as error:
+        raise InvalidData(f"object {index}: {error.what}", where=path) from error
+
+
+def _of_study(path: Path) -> list[AnnotatedFile]:
+    """What the annotators of a study marked, as outlines of its masks."""
+    study = open_study(path)
+    result = []
+    for annotator in study.annotators:
+        for image_id in study.annotated(annotator):
+            marked = study.annotated_mask(image_id, annotator)
+            values, shapes = polygons_from_mask(
+                np.where(marked.labels == IGNORE, 0, marked.labels.astype(np.int64) + 1)
+            )
+            names = study.labels.names
+            objects = tuple(
+                Annotation(shape, label=names[value - 1], colour=parse_colour(study.labels.colour(names[value - 1])))
+                for value, shape in zip(values.tolist(), shapes, strict=True)
+            )
+            height, width = marked.labels.shape
+            file = AnnotatedFile(image_id, objects, None, (height, width), marked.layer, marked.annotator, exact=True)
+            result.append(file)
+    return result
