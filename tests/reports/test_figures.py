@@ -225,6 +225,13 @@ def test_images_and_masks_of_different_sizes_are_not_drawn():
         overlay_figure([item], LABELS)
 
 
+def test_every_column_has_its_heading_also_where_the_first_image_has_no_picture():
+    mask, rgb = np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.uint8)
+    items = [OverlayItem("one", None, mask, None), OverlayItem("two", rgb, mask, mask)]
+    notes = overlay_figure(items, LABELS).interactive.layout.annotations
+    assert {"<b>Image</b>", "<b>Reference</b>", "<b>Prediction</b>"} <= {note.text for note in notes}
+
+
 def test_the_first_of_the_highest_epochs_is_the_best():
     table = curves("fold_0").with_columns(pl.col("value").replace({0.6: 0.7}))
     assert best_epochs(table, "validation_dice").rows() == [("fold_0", 2, 0.7)]

@@ -227,6 +227,11 @@ def _table(items: Sequence[OverlayItem], labels: LabelMapping) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
+def _columns(rows: Sequence[_Row]) -> dict[str, tuple[float, float]]:
+    """Left edge and width of each column by its heading."""
+    return {panel.heading: (panel.place[0], panel.place[2]) for row in rows for panel in row.panels}
+
+
 def _shorten(title: str, longest: int = 96) -> str:
     return title if len(title) <= longest else f"{title[: longest - 51]}…{title[-50:]}"
 
@@ -258,11 +263,10 @@ def _interactive(rows: Sequence[_Row], labels: LabelMapping, present: Sequence[i
             x=[None], y=[None], mode="markers", name=blank, hoverinfo="skip",
             marker={"symbol": "square", "size": 11, "color": ABSENT},
         )  # fmt: skip
-    for panel in rows[0].panels:
-        left, _, width, _ = panel.place
+    for heading, (left, width) in _columns(rows).items():
         figure.add_annotation(
             x=left + width / 2, y=1, xref="paper", yref="paper", xanchor="center", yanchor="top",
-            text=f"<b>{panel.heading}</b>", showarrow=False, font={"size": 13},
+            text=f"<b>{heading}</b>", showarrow=False, font={"size": 13},
         )  # fmt: skip
     return figure
 
@@ -325,9 +329,8 @@ def _static(rows: Sequence[_Row], labels: LabelMapping, present: Sequence[int], 
             _, bottom, _, h = row.panels[0].place
             top_in = legend_in + (bottom + h) * picture_in
             canvas.text(0, (top_in + 0.03) / total_in, _shorten(row.title), fontsize=6.5, va="bottom")
-        for panel in rows[0].panels:
-            left, _, w, _ = panel.place
-            canvas.text(left + w / 2, 1 - 0.04 / total_in, panel.heading, fontweight="bold", ha="center", va="top")
+        for heading, (left, w) in _columns(rows).items():
+            canvas.text(left + w / 2, 1 - 0.04 / total_in, heading, fontweight="bold", ha="center", va="top")
         handles = [Patch(facecolor=labels.colour(labels.names[i]), label=labels.names[i]) for i in present]
         if blank:
             handles.append(Patch(facecolor="#dcdcdc", edgecolor="#8c8c8c", hatch="//////", linewidth=0, label=blank))
