@@ -30,6 +30,9 @@ _PLAIN = {
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _DTYPE = "numpy.dtype"
+_DAMAGE = (
+    InvalidData, ValueError, TypeError, KeyError, IndexError, EOFError, AttributeError, OverflowError,
+)  # fmt: skip
 _NUMBER = re.compile(r"[<>|=]?[biufc][1-9]\d?")
 
 
@@ -59,18 +62,31 @@ def read_htc_blosc(path: Path, *, keys: Sequence[str] | None = None) -> NDArray[
             if keys is not None:
                 raise UsageError("holds a single array without a name", where=path)
             return _read_array(handle.read(), *header)
-        except (
-            InvalidData,
-            ValueError,
-            TypeError,
-            KeyError,
-            IndexError,
-            EOFError,
-            AttributeError,
-            OverflowError,
-        ) as error:
-            text = error.what if isinstance(error, InvalidData) else str(error)
-            raise UnreadableImage(f"is no blosc file of htc, or is damaged ({text})", where=path) from error
+        except _DAMAGE as error:
+            raise _damaged(error, path) from error
+
+
+def list_htc_blosc(path: Path) -> list[Any]:
+    """Names of the arrays in a `.blosc` file, in its order; empty when it holds a single one. Reads its header only.
+
+    Raises:
+        MissingFile: there is no such file.
+        UnreadableImage: it is damaged, or not of this kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFile("there is no such file", where=path)
+    with path.open("rb") as handle:
+        try:
+            header = _read_header(handle)
+        except _DAMAGE as error:
+            raise _damaged(error, path) from error
+    return list(header) if isinstance(header, dict) else []
+
+
+def _damaged(error: Exception, path: Path) -> UnreadableImage:
+    text = error.what if isinstance(error, InvalidData) else str(error)
+    return UnreadableImage(f"is no blosc file of htc, or is damaged ({text})", where=path)
 
 
 def _read_dict(

@@ -113,8 +113,10 @@ class SlideImage(Image):
             return None
         try:
             return slide_planes(self.file, [(level.height, level.width) for level in self.levels])
-        except UnreadableImage:  # OpenSlide could open it, so it may read it as well
-            return None
+        except UnreadableImage as error:
+            if error.__cause__ is None:  # seen to be damaged, and OpenSlide might end the process over it
+                raise
+            return None  # tifffile declines it, OpenSlide does not
 
     def _read_level(self, level: int, box: Box, channels: slice | list[int] | None) -> NDArray[np.uint8]:
         if self._planes is not None:

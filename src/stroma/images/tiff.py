@@ -128,15 +128,15 @@ def slide_planes(path: Path, sizes: Sequence[tuple[int, int]]) -> tuple[Plane, .
     """
     with foreign_bytes(path), tifffile.TiffFile(path) as tiff:
         levels = tiff.series[0].levels
-        if [level.shape for level in levels] != [(*size, 3) for size in sizes]:
-            return None
-        if any(level.keyframe.compression not in _SAME_AS_OPENSLIDE for level in levels):
-            return None
-        if any(level.keyframe.photometric not in (_PHOTOMETRIC.RGB, _PHOTOMETRIC.YCBCR) for level in levels):
-            return None
         planes = tuple(segmented_plane(path, level.pages[0]) for level in levels)
+        same_sizes = [level.shape for level in levels] == [(*size, 3) for size in sizes]
+        same_pixels = all(
+            level.keyframe.compression in _SAME_AS_OPENSLIDE
+            and level.keyframe.photometric in (_PHOTOMETRIC.RGB, _PHOTOMETRIC.YCBCR)
+            for level in levels
+        )
     is_plain = all(plane.dtype == np.uint8 and not plane.planar and plane.counts.min() > 0 for plane in planes)
-    return planes if is_plain else None
+    return planes if same_sizes and same_pixels and is_plain else None
 
 
 @dataclass(frozen=True)
