@@ -20,7 +20,7 @@ from stroma.images.guard import check_plausible, foreign_bytes
 from stroma.images.image import Box, Image, Level, downsample_of
 from stroma.images.planes import Plane
 from stroma.images.scale import from_print_resolution, one_mpp
-from stroma.images.tiff import is_for_tiff_reader, slide_planes
+from stroma.images.tiff_slide import is_for_tiff_reader, slide_planes
 
 _OPEN_SLIDES: BoundedCache[OpenSlide] = BoundedCache(8)
 _BLOCK_PX = 256
