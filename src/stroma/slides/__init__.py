@@ -11,9 +11,16 @@ registry = Registry(
         "ink_mask": "stroma.slides.pen_ink:ink_mask",
         "fold_mask": "stroma.slides.folds:fold_mask",
         "find_cores": "stroma.slides.cores:find_cores",
+        "write_pyramid": "stroma.slides.pyramid:write_pyramid",
         "read_overview": "stroma.slides.overview:read_overview",
         "draw_tiles": "stroma.slides.thumbnail:draw_tiles",
         "tile_metrics": "stroma.slides.quality:tile_metrics",
+        "Stains": "stroma.slides.stain:Stains",
+        "fit_stains": "stroma.slides.stain_fit:fit_stains",
+        "fit_slide_stains": "stroma.slides.stain_fit:fit_slide_stains",
+        "normalise": "stroma.slides.stain:normalise",
+        "separate": "stroma.slides.stain:separate",
+        "adjust": "stroma.slides.stain:adjust",
     },
 )
 __getattr__, __dir__ = registry.attributes()
