@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from stroma.core.errors import InvalidData
-from stroma.study.layouts.heiporspectral import HeiPorSpectral, labels_from_settings
+from stroma.study.htc.settings import labels_from_settings
+from stroma.study.layouts.heiporspectral import HeiPorSpectral
 from stroma.study.layouts.layout import Scan
 from stroma.study.layouts.recognise import recognise
 

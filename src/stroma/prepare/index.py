@@ -37,7 +37,7 @@ class InitOptions(VerbOptions):
     folder: Annotated[Path, Flag(argument=True), Field(description="Folder with the images")]
     output: Annotated[Path, Flag(short="-o")] = Field(Path(STUDY_FILE), description="Where to write the study")
     name: str | None = Field(None, description="Name of the study (default: of the folder)")
-    layout: Literal["heiporspectral", "masks", "classes", "slides"] | None = Field(
+    layout: Literal["heiporspectral", "tivita", "masks", "classes", "slides"] | None = Field(
         None, description="How the files lie (default: recognised)"
     )
     images: str | None = Field(None, description="Layouts masks and classes: path pattern such as 'images/{id}'")

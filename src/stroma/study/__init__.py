@@ -10,6 +10,7 @@ registry = Registry(
         "LabelMapping": "stroma.study.labels:LabelMapping",
         "Splits": "stroma.study.splits:Splits",
         "heiporspectral": "stroma.study.layouts.heiporspectral:HeiPorSpectral",
+        "tivita": "stroma.study.layouts.tivita:TivitaFolders",
         "masks": "stroma.study.layouts.masks:ImageMaskPairs",
         "classes": "stroma.study.layouts.classes:ClassFolders",
         "slides": "stroma.study.layouts.slides:SlideFolder",

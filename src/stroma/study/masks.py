@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from stroma.core.errors import InvalidData
 from stroma.regions.masks import binary_from_mask, check_size, grey_from_rgb, read_mask, rgb_to_index
+from stroma.study.htc.segmentations import read_segmentation
 from stroma.study.labels import IGNORE, LabelMapping
 
 
@@ -98,6 +99,11 @@ def read_labels(
     binaries = []
     for row in rows:
         path = root / row["path"]
+        if row["kind"] == "mask-htc":
+            mask, conflict = read_segmentation(path, f"{row['layer']}#{row['annotator']}", labels)
+            if size is not None:
+                check_size(mask, *size, where=path)
+            return AnnotatedMask(mask, row["layer"], row["annotator"], conflict)
         mask = read_mask(path)
         if size is not None:
             check_size(mask, *size, where=path)

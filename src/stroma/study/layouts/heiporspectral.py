@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stroma.core.clock import stage
-from stroma.core.errors import InvalidData, MissingFile
-from stroma.core.files import read_json
+from stroma.core.errors import MissingFile
+from stroma.study.htc.meta_table import join_meta_table
+from stroma.study.htc.segmentations import annotations_in
+from stroma.study.htc.settings import SETTINGS_FILE, DatasetSettings
 from stroma.study.labels import LabelMapping
-from stroma.study.layouts.layout import (
-    Proposal,
-    Recognition,
-    Scan,
-    annotation_table,
-    catalog_table,
-    identifier,
-    image_counts,
-)
+from stroma.study.layouts.layout import Proposal, Recognition, Scan, image_counts
+from stroma.study.layouts.recordings import CUBE, Folder, scan_recordings
 from stroma.study.listing import Listing, Problem, is_hidden, list_files
-
-_SETTINGS = "dataset_settings.json"
-_CUBE = "_SpecCube.dat"
-_TIMESTAMP = "%Y_%m_%d_%H_%M_%S"
+from stroma.study.places import known_datasets
 
 
 @dataclass(frozen=True)
@@ -35,7 +25,9 @@ class HeiPorSpectral:
 
     The root is the data set or its folder `data`. An image is `<subject>/<timestamp>` with
     `<timestamp>_SpecCube.dat` in it, and its id is `<subject>#<timestamp>`. Annotations are 1-bit PNGs
-    `annotations/<timestamp>#<layer>#<annotator>#<label>#binary.png`. Patient files (`*.xml`) are never opened.
+    `annotations/<timestamp>#<layer>#<annotator>#<label>#binary.png`, or for images without them the masks of htc
+    in `intermediates/segmentations`. Folders `overlap…/subjects/<subject>/<timestamp>` hold other annotations of
+    images that lie elsewhere; their ids end in `#overlap`. Patient files (`*.xml`) are never opened.
     """
 
     @classmethod
@@ -44,13 +36,13 @@ class HeiPorSpectral:
         subjects = _subjects(root)
         if subjects is None:
             return None
-        if (root / subjects).with_name(_SETTINGS).is_file():
-            return Recognition("heiporspectral", f"'{subjects}' with {_SETTINGS} beside it")
-        cube = next((root / subjects).glob(f"*/*/*{_CUBE}"), None)
+        if (root / subjects).with_name(SETTINGS_FILE).is_file():
+            return Recognition("heiporspectral", f"'{subjects}' with {SETTINGS_FILE} beside it")
+        cube = next((root / subjects).glob(f"*/*/*{CUBE}"), None)
         return Recognition("heiporspectral", f"'{subjects}' with cubes such as {cube.name}") if cube else None
 
     def listing(self, root: Path) -> Listing:
-        """List the folder `subjects`; intermediates and further experiments beside it are not looked at.
+        """List `subjects`, `overlap…/subjects`, and of the intermediates the masks and tables.
 
         Raises:
             MissingFile: there is no such folder.
@@ -59,77 +51,52 @@ class HeiPorSpectral:
         if subjects is None:
             raise MissingFile("has neither a folder 'data/subjects' nor 'subjects'", where=root)
         listing = list_files(root, subjects)
-        settings = Path(subjects).with_name(_SETTINGS).as_posix()
+        files, folders, problems = dict(listing.files), list(listing.folders), list(listing.problems)
+        settings = Path(subjects).with_name(SETTINGS_FILE).as_posix()
         if (root / settings).is_file():
-            return replace(listing, files={settings: (root / settings).stat().st_size, **listing.files})
-        return listing
+            files = {settings: (root / settings).stat().st_size, **files}
+        intermediates = _intermediates(subjects)
+        beside = [*_overlaps(root, subjects), f"{intermediates}/segmentations", f"{intermediates}/tables"]
+        for folder in beside:
+            if (root / folder).is_dir():
+                more = list_files(root, folder)
+                files |= more.files
+                folders += more.folders
+                problems += more.problems
+        return Listing(root, files, tuple(folders), tuple(problems))
 
     def scan(self, listing: Listing) -> Scan:
-        """Make the tables; opens only `<timestamp>_meta.json` and `dataset_settings.json`.
+        """Make the tables; opens only logs and meta files of images, settings, and the tables of htc.
 
-        The catalog has further columns `timestamp`, `camera`, `height`, `width` where they are known, and the
-        plain values of the image's meta file; values kept per label (`situs`, `angle`) are null where the
-        labels of an image differ in them.
+        The catalog has further columns `timestamp`, `camera`, `height`, `width` where they are known, the plain
+        values of the image's meta file, those of the camera's log (`Camera_CamID`), and what the meta table of
+        htc adds. Values kept per label (`situs`, `angle`) are null where the labels of an image differ in them.
         """
-        subjects = _subjects(listing.root)
-        settings = _settings(listing.root)
+        root, subjects = listing.root, _subjects(listing.root) or ""
+        settings = _settings(root)
         problems = list(listing.problems)
-        rows: list[dict[str, Any]] = []
-        annotations: list[dict[str, str]] = []
-        for folder, files in _image_folders(listing, subjects or "", problems):
-            row = _image(listing, folder, files, settings, problems)
-            if row:
-                rows.append(row)
-                annotations += _annotations(row["image_id"], folder, files, problems)
-        return Scan(
-            catalog_table(rows, where=listing.root),
-            annotation_table(annotations),
-            tuple(sorted(problems, key=lambda problem: problem.path)),
-        )
+        masks = annotations_in(listing, f"{_intermediates(subjects)}/segmentations", problems)
+        folders = list(_image_folders(listing, subjects, problems))
+        for overlap in _overlaps(root, subjects):
+            folders += _overlap_folders(listing, overlap, subjects, problems)
+        scan = scan_recordings(listing, folders, _name, lambda folder: settings, problems, masks)
+        return join_meta_table(scan, listing, f"{_intermediates(subjects)}/tables")
 
     def propose(self, listing: Listing, scan: Scan) -> Proposal:
         """Take the labels from `dataset_settings.json`, else from the names of the annotation files."""
-        settings = _settings(listing.root)
-        labels: LabelMapping | None
-        if settings.get("label_mapping"):
-            labels = labels_from_settings(settings, where=listing.root)
-            note = f"labels, their order and what is not annotated are taken from {_SETTINGS}"
-        else:
+        labels = _settings(listing.root).labels()
+        note = f"labels, their order and what is not annotated are taken from {SETTINGS_FILE}"
+        if labels is None:
             names = scan.annotations["label"].drop_nulls().unique().sort().to_list()
             labels = LabelMapping.of(names) if names else None
-            note = f"there is no {_SETTINGS}: labels are taken from the names of the annotation files"
+            note = f"there is no {SETTINGS_FILE}: labels are taken from the names of the annotation files"
         counts = image_counts(scan.annotations, labels.names if labels else ())
         return Proposal(labels, counts=counts, notes=(note,))
 
 
-def labels_from_settings(settings: Mapping[str, Any], *, where: Path) -> LabelMapping:
-    """The label mapping of a `dataset_settings.json`.
-
-    Labels up to `last_valid_label_index` (default: all below 100) are classes, in the order of
-    `label_ordering` where it is given, else of their index; the others (overlap, unlabeled) are not annotated.
-
-    Raises:
-        InvalidData: `label_mapping` is no table of names and whole numbers.
-    """
-    mapping = settings["label_mapping"]
-    if not isinstance(mapping, dict) or not all(type(index) is int for index in mapping.values()):
-        raise InvalidData("label_mapping is no table from names to whole numbers", where=where / _SETTINGS)
-    last = settings.get("last_valid_label_index", 99)
-    ordering = settings.get("label_ordering", {})
-    valid = [name for name, index in mapping.items() if index <= last]
-    names = sorted(valid, key=lambda name: (str(ordering.get(name, "")), mapping[name]))
-    invalid = [name for name in mapping if name not in valid]
-    given = settings.get("label_colors", {})
-    return LabelMapping(
-        names=tuple(names),
-        colours={name: _hex(given[name]) for name in names if name in given},
-        sources={mapping[name]: name for name in sorted(valid, key=lambda name: int(mapping[name]))},
-        ignore=tuple(sorted({mapping[name] for name in invalid} | {255})) + tuple(invalid),
-    )
-
-
-def _hex(colour: str) -> str:
-    return "#" + colour.lstrip("#")[:6].lower()
+def _name(fields: Mapping[str, Any]) -> str:
+    overlap = f"#{fields['overlap']}" if fields.get("overlap") else ""
+    return f"{fields['subject']}#{fields['timestamp']}{overlap}"
 
 
 def _subjects(root: Path) -> str | None:
@@ -137,125 +104,59 @@ def _subjects(root: Path) -> str | None:
     return next((folder for folder in ("data/subjects", "subjects") if (root / folder).is_dir()), None)
 
 
-def _settings(root: Path) -> dict[str, Any]:
+def _intermediates(subjects: str) -> str:
+    return "intermediates" if subjects.startswith("data/") else "../intermediates"
+
+
+def _overlaps(root: Path, subjects: str) -> list[str]:
+    """Folders `overlap…/subjects` beside the folder `subjects`."""
+    data = (root / subjects).parent
+    found = sorted(folder for folder in data.glob("overlap*/subjects") if folder.is_dir())
+    return [folder.relative_to(root).as_posix() for folder in found]
+
+
+def _settings(root: Path) -> DatasetSettings:
     """Read `dataset_settings.json` beside the folder `subjects`; empty if there is none."""
-    path = (root / (_subjects(root) or "")).with_name(_SETTINGS)
-    content = read_json(path) if path.is_file() else {}
-    if not isinstance(content, dict):
-        raise InvalidData("holds no table of settings", where=path)
-    return content
+    path = (root / (_subjects(root) or "")).with_name(SETTINGS_FILE)
+    return DatasetSettings.load(path) if path.is_file() else DatasetSettings()
 
 
-def _image_folders(listing: Listing, subjects: str, problems: list[Problem]) -> Iterator[tuple[str, dict[str, int]]]:
-    """Each `<subject>/<timestamp>` folder with the files below it (path relative to it → size)."""
+def _image_folders(listing: Listing, subjects: str, problems: list[Problem]) -> Iterator[Folder]:
+    """Each `<subject>/<timestamp>` folder with the files below it."""
     depth = len(subjects.split("/"))
     folders: dict[str, dict[str, int]] = {}
     for path in listing.folders:
+        if not path.startswith(f"{subjects}/"):
+            continue
         if is_hidden(path) and path.count("/") <= depth + 1:
             problems.append(Problem(path, "is a hidden folder; it is left out", harmless=True))
         elif path.count("/") == depth + 1:
             folders[path] = {}
     for path, size in listing.files.items():
+        if not path.startswith(f"{subjects}/"):
+            continue
         parts = path.split("/", depth + 2)
+        folder = "/".join(parts[:-1])
         if len(parts) == depth + 3:
-            folder = "/".join(parts[:-1])
             if folder in folders:
                 folders[folder][parts[-1]] = size
-        elif path.startswith(f"{subjects}/"):
+        else:
             problems.append(Problem(path, "is a file where a folder is expected; it is left out", harmless=True))
-    yield from folders.items()
+    for path, files in folders.items():
+        *_, subject, timestamp = path.split("/")
+        yield Folder(path, files, timestamp, {"subject": subject})
 
 
-def _image(
-    listing: Listing,
-    folder: str,
-    files: dict[str, int],
-    settings: Mapping[str, Any],
-    problems: list[Problem],
-) -> dict[str, Any] | None:
-    """The catalog row of an image folder, or None when it has no usable cube."""
-    *_, subject, name = folder.split("/")
-    cube = f"{name}{_CUBE}"
-    if cube not in files:
-        others = [file for file in files if file.endswith(_CUBE)]
-        found = f", only {others[0]}" if others else ""
-        problems.append(Problem(folder, f"has no cube {cube}{found}; the image is left out"))
-        return None
-    row: dict[str, Any] = {
-        "image_id": identifier(f"{subject}#{name}"),
-        "subject_id": identifier(subject),
-        "path": f"{folder}/{cube}",
-        "timestamp": _timestamp(name),
-        "camera": None,
-    }
-    shape = settings.get("shape")
-    if isinstance(shape, list) and len(shape) == 3:
-        needed = 12 + 4 * shape[0] * shape[1] * shape[2]
-        if files[cube] != needed:
-            size = f"is {files[cube]:,} bytes, a cube of {shape[1]}×{shape[0]}×{shape[2]} needs {needed:,}"
-            problems.append(Problem(row["path"], f"{size}; the image is left out"))
-            return None
-        row |= {"height": shape[0], "width": shape[1]}
-    meta = f"annotations/{name}_meta.json"
-    if meta in files:
-        row |= {
-            key: value for key, value in _metadata(listing, f"{folder}/{meta}", problems).items() if key not in row
-        }
-    row["camera"] = row.pop("camera_name", None)
-    return row
-
-
-def _timestamp(name: str) -> datetime | None:
-    try:
-        return datetime.strptime(name, _TIMESTAMP)
-    except ValueError:
-        return None
-
-
-def _metadata(listing: Listing, path: str, problems: list[Problem]) -> dict[str, Any]:
-    """The plain values of a meta file, and those of its labels on which all labels agree."""
-    try:
-        with stage("read"):
-            content = json.loads((listing.root / path).read_bytes())
-        labels = content.get("label_meta", {})
-        keys = dict.fromkeys(key for values in labels.values() for key in values)
-        agreed = {key: [values.get(key) for values in labels.values()] for key in keys}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        problems.append(Problem(path, f"is no readable meta file ({error}); the image has no metadata"))
-        return {}
-    row = {key: found[0] for key, found in agreed.items() if all(value == found[0] for value in found)}
-    row |= {key: value for key, value in content.items() if not isinstance(value, dict | list)}
-    if isinstance(content.get("image_labels"), list):
-        row["image_labels"] = [str(label) for label in content["image_labels"]]
-    return row
-
-
-def _annotations(
-    image_id: str, folder: str, files: dict[str, int], problems: list[Problem]
-) -> Iterator[dict[str, str]]:
-    """One row for each `<timestamp>#<layer>#<annotator>#<label>#binary.png`."""
-    name = folder.rpartition("/")[2]
-    for file in files:
-        if not file.startswith("annotations/") or is_hidden(file):
+def _overlap_folders(listing: Listing, overlap: str, subjects: str, problems: list[Problem]) -> Iterator[Folder]:
+    """The folders below `overlap…/subjects`, with the place of their cubes in this or another data set."""
+    name = overlap.split("/")[-2]
+    places = [listing.root / subjects, *(place.path / "data" / "subjects" for place in known_datasets())]
+    for folder in _image_folders(listing, overlap, problems):
+        inside = f"{folder.fields['subject']}/{folder.timestamp}/{folder.cube}"
+        cube = next((place / inside for place in places if (place / inside).is_file()), None)
+        if cube is None:
+            problems.append(Problem(folder.path, f"has no cube {inside} in any known data set; it is left out"))
             continue
-        parts = file.removeprefix("annotations/").split("#")
-        if len(parts) == 5 and parts[0] == name and parts[4] == "binary.png":
-            _, layer, annotator, label, _ = parts
-            yield {
-                "image_id": image_id,
-                "layer": layer,
-                "annotator": annotator,
-                "kind": "mask-binary",
-                "label": label,
-                "path": f"{folder}/{file}",
-            }
-        elif len(parts) > 1 and not _is_companion(parts, files):
-            problems.append(
-                Problem(f"{folder}/{file}", "is an annotation of a kind that is not read; it is left out")
-            )
-
-
-def _is_companion(parts: list[str], files: dict[str, int]) -> bool:
-    """Polygon corners whose mask is there too, and masks of colour charts, which annotate no tissue."""
-    mask = "annotations/" + "#".join([*parts[:-1], "binary.png"])
-    return (parts[-1] == "coordinates.csv" and mask in files) or parts[1] == "squares"
+        path = Path(os.path.relpath(cube, listing.root)) if cube.is_relative_to(listing.root) else cube
+        fields = {**folder.fields, "overlap": name}
+        yield Folder(folder.path, folder.files, folder.timestamp, fields, path.as_posix())

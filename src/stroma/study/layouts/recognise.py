@@ -6,18 +6,20 @@ from collections import Counter
 from pathlib import Path
 
 from stroma.core.errors import InvalidData, MissingFile, UsageError
+from stroma.study.htc.settings import SETTINGS_FILE
 from stroma.study.layouts.classes import ClassFolders
 from stroma.study.layouts.heiporspectral import HeiPorSpectral
 from stroma.study.layouts.layout import Recognition
 from stroma.study.layouts.masks import ImageMaskPairs, pair_files
 from stroma.study.layouts.slides import SlideFolder, slide_files
+from stroma.study.layouts.tivita import TivitaFolders
 from stroma.study.listing import Listing, is_hidden, list_files
 from stroma.study.patterns import Pattern, suffix_of
 
 _ByFiles = type[ImageMaskPairs] | type[ClassFolders] | type[SlideFolder]
 _BY_FILES: dict[str, _ByFiles] = {"masks": ImageMaskPairs, "classes": ClassFolders, "slides": SlideFolder}
 _PATTERNS = "Write paths below the folder without suffix, such as --images 'images/{id}' --masks 'masks/{id}_mask'"
-LAYOUTS = ("heiporspectral", *_BY_FILES)
+LAYOUTS = ("heiporspectral", "tivita", *_BY_FILES)
 
 
 def recognise(
@@ -48,13 +50,12 @@ def recognise(
         if surgery:
             return surgery
     listing = list_files(root)
-    cubes = [path for path in listing.files if path.endswith("_SpecCube.dat")]
-    if cubes and layout is None:
-        raise InvalidData(
-            f"holds {len(cubes)} Tivita cubes, but not as data/subjects/<subject>/<timestamp>/ (first: {cubes[0]})",
-            where=root,
-            next_step="Name the folder above 'subjects', or sort them into such folders",
-        )
+    if layout in (None, "tivita"):
+        cubes = TivitaFolders.recognise(root, listing)
+        if cubes and layout is None:
+            _check_whole(root, cubes)
+        if cubes:
+            return cubes
     found = {name: kind.recognise(listing) for name, kind in _BY_FILES.items() if layout in (None, name)}
     fitting = [recognition for recognition in found.values() if recognition]
     if len(fitting) > 1:
@@ -65,6 +66,22 @@ def recognise(
     if not fitting:
         raise _unknown(listing, layout)
     return fitting[0]
+
+
+def _check_whole(root: Path, found: Recognition) -> None:
+    """A part of a data set is read with its whole: its images would have other names otherwise.
+
+    Raises:
+        InvalidData: `root` lies inside a data set.
+    """
+    for folder in root.resolve().parents:
+        if (folder / SETTINGS_FILE).is_file() or folder.name == "subjects" or root.resolve().name == "subjects":
+            raise InvalidData(
+                f"holds {found.reason.partition(',')[0]}, but not as data/subjects/<subject>/<timestamp>/: "
+                "it seems to be a part of a data set",
+                where=root,
+                next_step="Name the folder above 'subjects', or say --layout tivita",
+            )
 
 
 def _has_other_slides(listing: Listing, masks: Recognition | None) -> bool:
@@ -103,7 +120,8 @@ def _unknown(listing: Listing, layout: str | None) -> InvalidData:
         f"{what} (found: {shown})",
         where=listing.root,
         next_step=(
-            "Known are data/subjects/<subject>/<timestamp>/ (heiporspectral), images with masks (--images and "
-            "--masks give their places), class folders (classes), slides or pictures (slides); choose with --layout"
+            "Known are data/subjects/<subject>/<timestamp>/ (heiporspectral), folders with Tivita cubes (tivita), "
+            "images with masks (--images and --masks give their places), class folders (classes), slides or "
+            "pictures (slides); choose with --layout"
         ),
     )

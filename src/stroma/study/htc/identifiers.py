@@ -1,0 +1,24 @@
+"""Which keys of camera and hospital files can name a patient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_IDENTIFYING = frozenset({
+    "patientid", "patientname", "patientbirthdate", "patientsex", "patientcomments", "birthdate", "birthday",
+    "admissionid", "accessionnumber", "requestedproceduredescription", "requestedprocedureid",
+    "performingphysiciansname", "studyid", "studydescription", "seriesdescription", "operatorsname", "name",
+    "firstname", "lastname", "surname", "geburtsdatum", "vorname", "nachname", "patientenname", "patientennummer",
+    "fallnummer",
+})  # fmt: skip
+
+
+def is_identifying(key: str) -> bool:
+    """Whether a key such as `PatientName`, `patient_birth_date` or `Admission ID` can name a patient."""
+    return "".join(letter for letter in key.lower() if letter.isalnum()) in _IDENTIFYING
+
+
+def without_identifiers(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries whose keys cannot name a patient."""
+    return {key: value for key, value in values.items() if not is_identifying(key)}

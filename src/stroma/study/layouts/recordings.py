@@ -1,0 +1,204 @@
+"""From folders of Tivita recordings to rows of the tables, whatever scheme the folders follow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from stroma.core.clock import stage
+from stroma.core.errors import StromaError
+from stroma.study.htc.camera_log import read_camera_log
+from stroma.study.htc.identifiers import without_identifiers
+from stroma.study.htc.names import parse_timestamp
+from stroma.study.htc.settings import DatasetSettings, camera_name
+from stroma.study.layouts.layout import Scan, annotation_table, catalog_table, identifier
+from stroma.study.listing import Listing, Problem, is_hidden
+
+CUBE = "_SpecCube.dat"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The folder of a recording.
+
+    Attributes:
+        path: Relative to the root; empty for the root itself.
+        files: Path below it → size in bytes.
+        timestamp: What the names of its files begin with.
+        fields: What the scheme of folders says: `subject`, `location`… They become columns.
+        cube_path: The cube, relative to the root, where it lies elsewhere.
+    """
+
+    path: str
+    files: Mapping[str, int]
+    timestamp: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+    cube_path: str = ""
+
+    @property
+    def cube(self) -> str:
+        """Name of the cube."""
+        return f"{self.timestamp}{CUBE}"
+
+    def inside(self, file: str) -> str:
+        """The path of a file below the folder, relative to the root."""
+        return f"{self.path}/{file}" if self.path else file
+
+
+def scan_recordings(
+    listing: Listing,
+    folders: Iterable[Folder],
+    name: Callable[[Mapping[str, Any]], str],
+    settings: Callable[[str], DatasetSettings],
+    problems: list[Problem],
+    masks: Mapping[str, tuple[str, tuple[str, ...]]] | None = None,
+) -> Scan:
+    """Make the tables; opens `<timestamp>_meta.log` and `annotations/<timestamp>_meta.json`, and no patient file.
+
+    Args:
+        listing: What lies below the root.
+        folders: The recordings.
+        name: Image id from a row with the fields of the folder, `timestamp` (text) and `camera_id`.
+        settings: Settings that hold for a folder.
+        problems: What is wrong already; more is added.
+        masks: Image id → file of masks of htc and the annotations in it.
+    """
+    rows: list[dict[str, Any]] = []
+    annotations: list[dict[str, str]] = []
+    for folder in folders:
+        row = _row(listing, folder, settings(folder.path), name, problems)
+        if row is None:
+            continue
+        rows.append(row)
+        of_image = list(_binary_masks(row["image_id"], folder, problems, known=(masks or {}).get(row["image_id"])))
+        annotations += of_image or _masks_of_htc(row["image_id"], masks or {})
+    return Scan(
+        catalog_table(rows, where=listing.root),
+        annotation_table(annotations),
+        tuple(sorted(problems, key=lambda problem: problem.path)),
+    )
+
+
+def _row(
+    listing: Listing,
+    folder: Folder,
+    settings: DatasetSettings,
+    name: Callable[[Mapping[str, Any]], str],
+    problems: list[Problem],
+) -> dict[str, Any] | None:
+    """The catalog row of a recording, or None when it has no usable cube."""
+    if not folder.cube_path and folder.cube not in folder.files:
+        others = [file for file in folder.files if file.endswith(CUBE)]
+        found = f", only {others[0]}" if others else ""
+        problems.append(Problem(folder.path, f"has no cube {folder.cube}{found}; the image is left out"))
+        return None
+    path = folder.cube_path or folder.inside(folder.cube)
+    log = _camera_log(listing, folder, problems)
+    fields = {**folder.fields, "timestamp": folder.timestamp, "camera_id": str(log.get("Camera_CamID", "unknown"))}
+    row: dict[str, Any] = {
+        "image_id": identifier(name(fields)),
+        "subject_id": identifier(folder.fields["subject"]) if "subject" in folder.fields else None,
+        "path": path,
+        "timestamp": parse_timestamp(folder.timestamp),
+        "camera": None,
+    }
+    if settings.shape is not None:
+        height, width, channels = settings.shape
+        size, needed = folder.files.get(folder.cube), 12 + 4 * height * width * channels
+        if size is not None and size != needed:
+            message = f"is {size:,} bytes, a cube of {width}×{height}×{channels} needs {needed:,}"
+            problems.append(Problem(path, f"{message}; the image is left out"))
+            return None
+        row |= {"height": height, "width": width}
+    row |= {key: value for key, value in folder.fields.items() if key not in {*row, "subject"}}
+    meta = _metadata(listing, folder, problems)
+    row |= {key: value for key, value in {**meta, **log}.items() if key not in row}
+    given = row.pop("camera_name", None)
+    row["camera"] = given or (camera_name(fields["camera_id"], row["timestamp"], settings) if log else None)
+    return row
+
+
+def _camera_log(listing: Listing, folder: Folder, problems: list[Problem]) -> dict[str, Any]:
+    file = f"{folder.timestamp}_meta.log"
+    if file not in folder.files:
+        return {}
+    try:
+        return dict(read_camera_log(listing.root / folder.inside(file)))
+    except (StromaError, OSError) as error:
+        message = error.what if isinstance(error, StromaError) else str(error)
+        problems.append(Problem(folder.inside(file), f"is no readable camera log ({message}); it is left out"))
+        return {}
+
+
+def _metadata(listing: Listing, folder: Folder, problems: list[Problem]) -> dict[str, Any]:
+    """The plain values of a meta file, and those of its labels on which all labels agree."""
+    file = f"annotations/{folder.timestamp}_meta.json"
+    if file not in folder.files:
+        return {}
+    path = folder.inside(file)
+    try:
+        with stage("read"):
+            content = json.loads((listing.root / path).read_bytes())
+        labels = content.get("label_meta", {})
+        keys = dict.fromkeys(key for values in labels.values() for key in values)
+        agreed = {key: [values.get(key) for values in labels.values()] for key in keys}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        problems.append(Problem(path, f"is no readable meta file ({error}); the image has no metadata"))
+        return {}
+    row = {key: found[0] for key, found in agreed.items() if all(value == found[0] for value in found)}
+    row |= {key: value for key, value in content.items() if not isinstance(value, dict | list)}
+    if isinstance(content.get("image_labels"), list):
+        row["image_labels"] = [str(label) for label in content["image_labels"]]
+    return without_identifiers(row)
+
+
+def _binary_masks(
+    image_id: str, folder: Folder, problems: list[Problem], known: tuple[str, tuple[str, ...]] | None
+) -> Iterator[dict[str, str]]:
+    """One row for each `<timestamp>#<layer>#<annotator>#<label>#binary.png`."""
+    for file in folder.files:
+        if not file.startswith("annotations/") or is_hidden(file):
+            continue
+        parts = file.removeprefix("annotations/").split("#")
+        if len(parts) > 1 and parts[0] != folder.timestamp and folder.cube_path == "":
+            problems.append(Problem(folder.inside(file), "is an annotation of another recording; it is left out"))
+        elif len(parts) == 5 and parts[4] == "binary.png":
+            _, layer, annotator, label, _ = parts
+            yield {
+                "image_id": image_id,
+                "layer": layer,
+                "annotator": annotator,
+                "kind": "mask-binary",
+                "label": label,
+                "path": folder.inside(file),
+            }
+        elif len(parts) > 1 and not _is_companion(parts, folder.files, known):
+            problems.append(
+                Problem(folder.inside(file), "is an annotation of a kind that is not read; it is left out")
+            )
+
+
+def _is_companion(parts: list[str], files: Mapping[str, int], known: tuple[str, tuple[str, ...]] | None) -> bool:
+    """Polygon corners whose mask is there too, masks of colour charts, and sources of the masks of htc."""
+    mask = "annotations/" + "#".join([*parts[:-1], "binary.png"])
+    if parts[-1] == "coordinates.csv" and mask in files:
+        return True
+    annotation = f"{parts[1]}#{PurePosixPath(parts[2]).stem}" if len(parts) == 3 else ""
+    return parts[1] == "squares" or (known is not None and annotation in known[1])
+
+
+def _masks_of_htc(image_id: str, masks: Mapping[str, tuple[str, tuple[str, ...]]]) -> Iterator[dict[str, str]]:
+    """One row for each annotation in a file of `intermediates/segmentations`."""
+    path, names = masks.get(image_id, ("", ()))
+    for annotation in names:
+        layer, _, annotator = annotation.rpartition("#")
+        yield {
+            "image_id": image_id,
+            "layer": layer,
+            "annotator": annotator,
+            "kind": "mask-htc",
+            "path": path,
+        }
