@@ -135,7 +135,7 @@ def test_ink_is_taken_out_of_the_tissue_in_memory_too(tmp_path: Path) -> None:
         clean = find_tissue(image, options(tmp_path, output=tmp_path, reject_ink=True))
     blot = (slice(420, 460), slice(1890, 1960))  # of the picture at half the size
     assert plain.mask[blot].mean() > 0.9
-    assert clean.mask[blot].mean() < 0.02
+    assert clean.mask[blot].mean() < 0.05
     assert clean.ink == pytest.approx(0.0073, abs=0.001)
     rest = np.ones_like(plain.mask)
     rest[:, 1750:2200] = False

@@ -17,6 +17,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "train": ("stroma.cli.train:command", "Train a network from a configuration"),
     "predict": ("stroma.cli.predict:command", "Apply a trained run to images"),
     "evaluate": ("stroma.cli.evaluate:command", "Score predictions, subject by subject"),
+    "slide": ("stroma.cli.slide:command", "Look at slides, draw them small, convert them"),
     "tissue": ("stroma.cli.tissue:command", "Find tissue on slides: masks and outlines"),
     "tile": ("stroma.cli.tile:command", "Find tissue and cut slides into tiles"),
     "embed": ("stroma.cli.embed:command", "Turn tiles into feature vectors with a pretrained encoder"),
