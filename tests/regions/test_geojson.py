@@ -171,6 +171,9 @@ def test_large_files_are_compressed_and_the_same_every_time(tmp_path, monkeypatc
     again = write_geojson(tmp_path / "again.geojson", every_kind())
     assert again.read_bytes() == path.read_bytes()
     assert len(read_geojson(path)) == 6
+    text = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(text[:99]) + gzip.compress(text[99:]))  # as programs do that append
+    assert len(read_geojson(path)) == 6
 
 
 def test_broken_and_missing_files(tmp_path):

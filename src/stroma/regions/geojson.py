@@ -12,6 +12,7 @@ import gzip
 import json
 import math
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -58,12 +59,19 @@ def read_geojson(path: Path, *, offset: tuple[float, float] = (0.0, 0.0)) -> lis
         content = path.read_bytes()
     with stage("decode"):
         try:
-            content = gzip.decompress(content) if content.startswith(_GZIP_MAGIC) else content
+            content = _unzipped(content) if content.startswith(_GZIP_MAGIC) else content
             text = content.decode("utf-8-sig")
             del content
             return parse_geojson(text, offset=offset, where=path)
-        except (OSError, EOFError, UnicodeDecodeError) as error:
+        except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             raise InvalidData(f"is not valid GeoJSON ({error})", where=path) from error
+
+
+def _unzipped(content: bytes) -> bytes:
+    try:
+        return bytes(imagecodecs.gzip_decode(content))
+    except imagecodecs.DeflateError:  # several parts in one file, which only the slower library reads; or damage
+        return gzip.decompress(content)
 
 
 def parse_geojson(
@@ -201,6 +209,9 @@ def _explain(text: str) -> str:
     return "it is empty"
 
 
+_OLD_KINDS = {"PathAnnotationObject": "annotation", "PathDetectionObject": "detection", "PathCellObject": "cell"}
+
+
 def _annotation(
     feature: Mapping[str, Any], geometry: Any, nucleus: Any, index: int, where: Path | str | None
 ) -> Annotation:
@@ -209,24 +220,24 @@ def _annotation(
         raise InvalidData(f"object {index} has properties that are no mapping", where=where)
     label, class_colour = _classification(properties.get("classification"), index, where)
     identifier = feature.get("id")
-    old_kinds = {"PathAnnotationObject": "annotation", "PathDetectionObject": "detection", "PathCellObject": "cell"}
-    kind = (
-        properties.get("objectType") or properties.get("object_type") or old_kinds.get(str(identifier), "annotation")
-    )
-    plane = feature["geometry"].get("plane") or {}
     name = properties.get("name")
+    kind = (
+        properties.get("objectType") or properties.get("object_type") or _OLD_KINDS.get(str(identifier), "annotation")
+    )
+    plane = feature["geometry"].get("plane")
+    metadata = properties.get("metadata")
     return Annotation(
         geometry,
-        label=label,
-        name=None if name is None else str(name),
-        colour=class_colour or _colour(properties.get("color"), index, where),
-        kind=str(kind),
-        measurements=_measurements(properties.get("measurements"), index, where),
-        metadata={str(key): str(value) for key, value in (properties.get("metadata") or {}).items()},
-        nucleus=nucleus,
-        identifier=None if identifier is None or identifier in old_kinds else str(identifier),
-        plane=(int(plane.get("z", 0)), int(plane.get("t", 0))),
-        locked=bool(properties.get("isLocked", False)),
+        label,
+        None if name is None else str(name),
+        class_colour or _colour(properties.get("color"), index, where),
+        str(kind),
+        _measurements(properties.get("measurements"), index, where),
+        {str(key): str(value) for key, value in metadata.items()} if metadata else {},
+        nucleus,
+        None if identifier is None or identifier in _OLD_KINDS else str(identifier),
+        (int(plane.get("z", 0)), int(plane.get("t", 0))) if plane else (0, 0),
+        bool(properties.get("isLocked", False)),
     )
 
 
@@ -239,19 +250,28 @@ def _classification(
         return value, None
     if not isinstance(value, dict):
         raise InvalidData(f"object {index} has a classification that is no mapping", where=where)
-    names = value.get("names")
-    name = value.get("name") or (": ".join(map(str, names)) if names else None)
+    name = value.get("name")
+    if name is None and value.get("names"):
+        name = ": ".join(map(str, value["names"]))
     return name, _colour(value.get("color", value.get("colorRGB")), index, where)
 
 
 def _colour(value: Any, index: int, where: Path | str | None) -> tuple[int, int, int] | None:
     if value is None:
         return None
-    if isinstance(value, int):  # Java's packed ARGB, signed
-        return (value >> 16) & 255, (value >> 8) & 255, value & 255
-    if isinstance(value, list) and len(value) >= 3 and all(isinstance(v, int) and 0 <= v <= 255 for v in value):
-        return value[0], value[1], value[2]
-    raise InvalidData(f"object {index} has the colour {value!r}", where=where, next_step="Write [red, green, blue]")
+    try:
+        return _rgb(*value) if isinstance(value, list) else _rgb((value >> 16) & 255, (value >> 8) & 255, value & 255)
+    except TypeError as error:
+        text = f"object {index} has the colour {value!r}"
+        raise InvalidData(text, where=where, next_step="Write [red, green, blue], 0 to 255") from error
+
+
+@lru_cache(maxsize=4096)
+def _rgb(red: int, green: int, blue: int, *alpha: int) -> tuple[int, int, int]:
+    """The colour itself; a packed one (Java's ARGB, signed) comes here in parts."""
+    if not all(isinstance(part, int) and 0 <= part <= 255 for part in (red, green, blue)):
+        raise TypeError("no whole numbers from 0 to 255")
+    return red, green, blue
 
 
 def _measurements(value: Any, index: int, where: Path | str | None) -> dict[str, float]:
@@ -260,7 +280,7 @@ def _measurements(value: Any, index: int, where: Path | str | None) -> dict[str,
         return {}
     try:
         pairs = value.items() if isinstance(value, dict) else [(entry["name"], entry["value"]) for entry in value]
-        return {str(name): float("nan") if number is None else float(number) for name, number in pairs}
+        return {name: math.nan if number is None else float(number) for name, number in pairs}
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidData(f"object {index} has measurements that cannot be read ({error!r})", where=where) from error
 
