@@ -59,19 +59,12 @@ def read_geojson(path: Path, *, offset: tuple[float, float] = (0.0, 0.0)) -> lis
         content = path.read_bytes()
     with stage("decode"):
         try:
-            content = _unzipped(content) if content.startswith(_GZIP_MAGIC) else content
+            content = gzip.decompress(content) if content.startswith(_GZIP_MAGIC) else content
             text = content.decode("utf-8-sig")
             del content
             return parse_geojson(text, offset=offset, where=path)
         except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             raise InvalidData(f"is not valid GeoJSON ({error})", where=path) from error
-
-
-def _unzipped(content: bytes) -> bytes:
-    try:
-        return bytes(imagecodecs.gzip_decode(content))
-    except imagecodecs.DeflateError:  # several parts in one file, which only the slower library reads; or damage
-        return gzip.decompress(content)
 
 
 def parse_geojson(
