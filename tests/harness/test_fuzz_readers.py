@@ -1,18 +1,22 @@
 """No damaged file crashes, hangs or exhausts a reader: it is read, or refused with a StromaError."""
 
+import json
 from pathlib import Path
 
 import imagecodecs
 import numpy as np
+import polars as pl
 import pytest
 import tifffile
 from PIL import Image as Pillow
 
+from stroma.core.done import done_path, write_done
+from stroma.core.provenance import Provenance
+from stroma.core.tables import write_table
 from stroma.images import write_cube
 
 from .fuzz import damaged, fuzz
 
-READER = "tests.harness.readers:read_image"
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 RNG = np.random.default_rng(0)
 RGB = np.clip(np.add.outer(np.arange(70), np.arange(80))[:, :, None] + RNG.integers(0, 99, 3), 0, 255).astype(
@@ -73,12 +77,27 @@ def slides(folder: Path) -> list[Path]:
     return [path, *real]
 
 
-KINDS = {"tivita": tivita, "png": png, "jpeg": jpeg, "tiff": tiff, "slides": slides}
+def documents(folder: Path) -> list[Path]:
+    """What `stroma inspect` looks into beside images."""
+    table = pl.DataFrame({"image_id": ["a", "b"] * 20, "x": range(40), "y": RNG.random(40)})
+    provenance = Provenance("tiles/1", {"mpp": 0.5})
+    parquet = write_table(table, folder / "a.parquet", provenance)
+    table.write_ipc(folder / "a.feather")
+    table.write_csv(folder / "a.csv")
+    np.save(folder / "a.npy", STACK)
+    (folder / "a.yaml").write_text("data: {study: s.yaml}\nmodel: {name: unet, encoder: [1, 2]}\n")
+    header = json.dumps({"w": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}).encode()
+    (folder / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(24))
+    return [write_done(done_path(folder, "a"), provenance, [parquet]), *sorted(folder.glob("a.[!d]*"))]
+
+
+KINDS = {"tivita": tivita, "png": png, "jpeg": jpeg, "tiff": tiff, "slides": slides, "documents": documents}
 
 
 def check(kind: str, folder: Path, cases: int, seed: int) -> None:
     (folder / "good").mkdir()
-    report = fuzz(KINDS[kind](folder / "good"), READER, folder, cases=cases, seed=seed)
+    reader = "stroma.support.describe:describe" if kind == "documents" else "tests.harness.readers:read_image"
+    report = fuzz(KINDS[kind](folder / "good"), reader, folder, cases=cases, seed=seed)
     listed = "\n\n".join(f"{f.outcome}: {f.detail}\n{f.replay}" for f in report.findings[:20])
     assert report.findings == [], f"{len(report.findings)} findings\n{listed}"
     assert report.read + report.refused == cases

@@ -35,6 +35,9 @@ FAILURES_SCHEMA: dict[str, pl.DataType] = {
 }
 """Columns of every `failures.parquet`."""
 
+UNREADABLE_TABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+"""What polars raises on damaged files; fuzzing them yields all three."""
+
 _KEY = "stroma"
 
 
@@ -76,7 +79,7 @@ def read_table(path: Path, *, format: str | None = None) -> pl.DataFrame:
         raise MissingFile("there is no such table", where=path)
     try:
         table = pl.read_parquet(path, glob=False)
-    except pl.exceptions.PolarsError as error:
+    except UNREADABLE_TABLE as error:
         raise InvalidData(f"is not a readable Parquet file ({error})", where=path) from error
     if format is not None:
         check_format(read_provenance(path).format, format, where=Path(path))
@@ -91,11 +94,15 @@ def read_provenance(path: Path) -> Provenance:
     """
     try:
         metadata = pl.read_parquet_metadata(path)
-    except pl.exceptions.PolarsError as error:
+    except UNREADABLE_TABLE as error:
         raise InvalidData(f"is not a readable Parquet file ({error})", where=path) from error
     if _KEY not in metadata:
         raise InvalidData("carries no provenance, so it was not written by Stroma", where=path)
-    return Provenance.from_dict(json.loads(metadata[_KEY]), where=Path(path))
+    try:
+        record = json.loads(metadata[_KEY])
+    except json.JSONDecodeError as error:
+        raise InvalidData(f"holds a damaged provenance record ({error})", where=path) from error
+    return Provenance.from_dict(record, where=Path(path))
 
 
 def require_columns(table: pl.DataFrame, columns: Sequence[str], *, where: Path | str) -> None:

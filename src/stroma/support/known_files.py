@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tokenize
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ import polars as pl
 from stroma.core.config import read_mapping
 from stroma.core.errors import InvalidData
 from stroma.core.files import read_json
-from stroma.core.tables import read_provenance
+from stroma.core.tables import UNREADABLE_TABLE, read_provenance
 from stroma.study.config import STUDY_FILE
 from stroma.support.description import Description, component_name, provenance_facts, quoted, record_facts
 
@@ -60,7 +61,7 @@ def _parquet(path: Path, head: bytes) -> Description:
     try:
         schema = pl.read_parquet_schema(path)
         rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
-    except pl.exceptions.PolarsError as error:
+    except UNREADABLE_TABLE as error:
         raise InvalidData(f"is not a readable Parquet file ({error})", where=path) from error
     try:
         provenance = provenance_facts(read_provenance(path))
@@ -74,7 +75,7 @@ def _parquet(path: Path, head: bytes) -> Description:
 def _arrow(path: Path, head: bytes) -> Description:
     try:
         schema = pl.read_ipc_schema(path)
-    except pl.exceptions.PolarsError as error:
+    except UNREADABLE_TABLE as error:
         raise InvalidData(f"is not a readable Arrow file ({error})", where=path) from error
     facts = {"columns": {name: str(kind) for name, kind in schema.items()}}
     return Description("Arrow (Feather) table", facts, f"import polars; table = polars.read_ipc({str(path)!r})")
@@ -134,7 +135,7 @@ def _yaml(path: Path, head: bytes) -> Description:
 def _npy(path: Path, head: bytes) -> Description:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, SyntaxError, TypeError, OverflowError, tokenize.TokenError) as error:
         raise InvalidData(f"is not a readable NumPy file ({error})", where=path) from error
     facts = {"shape": list(array.shape), "dtype": str(array.dtype)}
     return Description("NumPy array", facts, f"import numpy; array = numpy.load({str(path)!r})")
