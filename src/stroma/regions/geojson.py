@@ -92,13 +92,11 @@ def _no_collection() -> Iterator[None]:
 
 
 def _parse(text: str, offset: tuple[float, float], where: Path | str | None) -> list[Annotation]:
-    coordinates: list[str] = []
-
-    def number(match: re.Match[str]) -> str:
-        coordinates.append(match[2])
-        return f"{match[1]}{len(coordinates) - 1}"
-
-    short = _COORDINATES.sub(number, text)
+    parts = _COORDINATES.split(text)  # text, key, coordinates, text, key, coordinates, …, text
+    coordinates = parts[2::3]
+    parts[2::3] = map(str, range(len(coordinates)))
+    short = "".join(parts)
+    del parts
     try:
         content = json.loads(short)
     except json.JSONDecodeError as error:
