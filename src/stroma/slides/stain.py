@@ -56,7 +56,7 @@ REFERENCE_STAINS = Stains(np.array([[0.5626, 0.7201, 0.4062], [0.2159, 0.8012, 0
 
 
 def optical_density(rgb: NDArray[np.uint8], white: float = 255.0) -> NDArray[np.float32]:
-    """−ln(value / white) of (…, 3) uint8, with 0 counted as 1; negative for what is brighter than `white`."""
+    """−ln(value / white) of uint8 values, with 0 counted as 1; negative for what is brighter than `white`."""
     density: NDArray[np.float32] = _density_table(white)[rgb]
     return density
 

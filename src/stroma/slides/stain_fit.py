@@ -13,7 +13,7 @@ from stroma.slides.stain import REFERENCE_STAINS, Stains, check_rgb, optical_den
 
 StainMethod = Literal["macenko", "vahadane"]
 
-_QUANTILE = 0.99
+TOP_QUANTILE = 0.99
 _FEWEST_PIXELS = 10
 _ONE_STAIN = 1e-4
 _MAX_PIXELS = 100_000
@@ -70,13 +70,11 @@ def fit_stains(
         raise InvalidData("the mask has no tissue", next_step="Fit the stains of a picture with tissue")
     every = optical_density(pixels, white).astype(np.float64)
     density = every[(every >= min_density).all(axis=1)]
-    _check_two_colours(density, len(every))
+    check_two_colours(density.T @ density, len(density), len(every))
     matrix = _macenko(density, percentile) if method == "macenko" else _vahadane(density, sparsity)
-    matrix = matrix[::-1] if matrix[0, 0] < matrix[1, 0] else matrix
-    largest = np.quantile(unmix(every, matrix, non_negative=method == "vahadane"), _QUANTILE, axis=0)
-    if not (largest > 0).all():
-        raise InvalidData(_ONE_COLOUR, next_step="Fit the stains on a larger part of the slide, or use another's")
-    return Stains(matrix, largest, white, non_negative=method == "vahadane")
+    matrix = haematoxylin_first(matrix)
+    amounts = unmix(every, matrix, non_negative=method == "vahadane")
+    return stains_of(matrix, np.quantile(amounts, TOP_QUANTILE, axis=0), white, non_negative=method == "vahadane")
 
 
 def fit_slide_stains(
@@ -112,29 +110,72 @@ def fit_slide_stains(
         raise InvalidData(error.what, where=image.path, next_step=error.next_step) from error
 
 
-_ONE_COLOUR = "the tissue has one colour, so two stains cannot be told apart"
+def check_two_colours(second_moment: NDArray[np.float64], stained: int, pixels: int) -> None:
+    """Check that stains can be fitted.
 
+    Args:
+        second_moment: (3, 3), sum of the outer products of the densities with themselves, over the stained pixels.
+        stained: Number of stained pixels.
+        pixels: Number of all pixels.
 
-def _check_two_colours(density: NDArray[np.float64], pixels: int) -> None:
-    if len(density) < _FEWEST_PIXELS:
+    Raises:
+        InvalidData: too few pixels are stained, or all have one colour.
+    """
+    if stained < _FEWEST_PIXELS:
         raise InvalidData(
-            f"{len(density)} of {pixels:,} pixels are stained, too few to fit stains",
+            f"{stained} of {pixels:,} pixels are stained, too few to fit stains",
             next_step="Fit them on a picture with tissue, for example on tiles of the whole slide",
         )
-    strengths = np.linalg.eigvalsh(density.T @ density)
+    strengths = np.linalg.eigvalsh(second_moment)
     if strengths[1] < _ONE_STAIN * strengths[2]:
-        raise InvalidData(_ONE_COLOUR, next_step="Fit the stains of a picture in colour, stained with H&E")
+        raise _one_colour()
+
+
+def haematoxylin_first(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The stain that absorbs more red first."""
+    return matrix[::-1] if matrix[0, 0] < matrix[1, 0] else matrix
+
+
+def stains_of(
+    matrix: NDArray[np.float64], largest: NDArray[np.float64], white: float, *, non_negative: bool = False
+) -> Stains:
+    """Put fitted stains together.
+
+    Raises:
+        InvalidData: the two vectors are one, or there is nothing of a stain.
+    """
+    if not (largest > 0).all() or np.linalg.matrix_rank(matrix, tol=1e-6) < 2:
+        raise _one_colour()
+    return Stains(matrix, largest, white, non_negative)
+
+
+def plane_of(covariance: NDArray[np.float64], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(3, 2), the first two axes of the densities, pointing to where their mean is."""
+    _, axes = np.linalg.eigh(covariance)
+    plane = axes[:, [2, 1]]
+    result: NDArray[np.float64] = plane * np.where(mean @ plane < 0, -1.0, 1.0)
+    return result
+
+
+def vectors_at(angles: NDArray[np.float64], plane: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(2, 3), the directions at two angles in a plane (3, 2), from its first axis towards its second."""
+    result: NDArray[np.float64] = np.stack([np.cos(angles), np.sin(angles)], axis=1) @ plane.T
+    return result
+
+
+def _one_colour() -> InvalidData:
+    return InvalidData(
+        "the tissue has one colour, so two stains cannot be told apart",
+        next_step="Fit the stains of a picture with both haematoxylin and eosin, or use those of another",
+    )
 
 
 def _macenko(density: NDArray[np.float64], percentile: float) -> NDArray[np.float64]:
     """(2, 3), the directions at the percentiles of the angles in the plane of the densities (n, 3)."""
-    _, axes = np.linalg.eigh(np.cov(density, rowvar=False))
-    plane = axes[:, [2, 1]]
-    plane = plane * np.where(density.mean(axis=0) @ plane < 0, -1.0, 1.0)
+    plane = plane_of(np.cov(density, rowvar=False), density.mean(axis=0))
     along, across = (density @ plane).T
     angles = np.percentile(np.arctan2(across, along), [percentile, 100 - percentile])
-    result: NDArray[np.float64] = np.stack([np.cos(angles), np.sin(angles)], axis=1) @ plane.T
-    return result
+    return vectors_at(angles, plane)
 
 
 def _vahadane(density: NDArray[np.float64], sparsity: float) -> NDArray[np.float64]:
@@ -148,7 +189,7 @@ def _vahadane(density: NDArray[np.float64], sparsity: float) -> NDArray[np.float
         amounts = unmix(sample, stains, non_negative=True, sparsity=sparsity)
         weights, sums = amounts.T @ amounts, amounts.T @ sample
         if not np.diag(weights).all():
-            raise InvalidData(_ONE_COLOUR, next_step="Fit the stains of a picture in colour, stained with H&E")
+            raise _one_colour()
         stains = stains.copy()
         for j in range(2):
             wanted = np.maximum(stains[j] + (sums[j] - weights[j] @ stains) / weights[j, j], 0)

@@ -1,0 +1,141 @@
+"""Stains of many pictures at once, on the device that holds them. Values are those of `stroma.slides.stain`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stroma.core.errors import InvalidData, UsageError
+from stroma.slides.stain import REFERENCE_STAINS, Stains, optical_density
+from stroma.slides.stain_fit import (
+    TOP_QUANTILE,
+    check_two_colours,
+    haematoxylin_first,
+    plane_of,
+    stains_of,
+    vectors_at,
+)
+
+
+def normalise_batch(images: Tensor, sources: Stains | Sequence[Stains], target: Stains = REFERENCE_STAINS) -> Tensor:
+    """Give pictures the stains of another; see `stroma.slides.stain.normalise`, from which it differs by rounding.
+
+    Args:
+        images: (B, 3, H, W) uint8 on any device.
+        sources: Stains of all pictures, for example of the slide they are tiles of, or of each.
+        target: Stains to give them.
+
+    Returns:
+        (B, 3, H, W) uint8 on the same device.
+
+    Raises:
+        UsageError: `images` has another shape or type, or there are not as many sources.
+    """
+    _check(images)
+    each = [sources] * len(images) if isinstance(sources, Stains) else list(sources)
+    if len(each) != len(images):
+        raise UsageError(f"{len(each)} stains do not belong to {len(images)} pictures")
+    result = torch.empty_like(images, memory_format=torch.contiguous_format)
+    size = (
+        1 if images.device.type == "cpu" else len(images)
+    )  # a picture fits into the cache of a CPU, a batch does not
+    for start in range(0, len(images), max(1, size)):
+        part = slice(start, start + size)
+        result[part] = _restain(images[part], each[part], target)
+    return result
+
+
+def fit_macenko_batch(
+    images: Tensor, *, min_density: float = 0.15, percentile: float = 1.0, white: float = 255.0
+) -> list[Stains]:
+    """The stains of each picture after Macenko et al. 2009; see `stroma.slides.stain_fit.fit_stains`.
+
+    Args:
+        images: (B, 3, H, W) uint8 on any device.
+        min_density: Smallest optical density of a pixel that counts, in every channel.
+        percentile: Of the angles, below and above which they are outliers.
+        white: Value of a pixel without any stain.
+
+    Raises:
+        InvalidData: a picture, whose number is given, shows less than two stains.
+        UsageError: `images` has another shape or type.
+    """
+    _check(images)
+    stains = []
+    for index, picture in enumerate(images):
+        try:
+            stains.append(_fit(_density(picture.flatten(1), white), min_density, percentile, white))
+        except InvalidData as error:
+            raise InvalidData(error.what, where=f"picture {index} of the batch", next_step=error.next_step) from error
+    return stains
+
+
+def _restain(images: Tensor, sources: list[Stains], target: Stains) -> Tensor:
+    factors = np.stack([target.max_concentrations / source.max_concentrations for source in sources])
+    exponents = _tensor(-np.swapaxes(factors[:, :, None] * target.matrix, 1, 2), images)
+    white = _tensor(np.array([source.white for source in sources]), images)
+    light = torch.bmm(exponents, _unmix(_density(images.flatten(2), white[:, None, None]), sources)).exp_()
+    return light.mul_(target.white).round_().clamp_(max=255).to(torch.uint8).view(images.shape)
+
+
+def _unmix(density: Tensor, sources: list[Stains]) -> Tensor:
+    """Concentrations (B, 2, N) of densities (B, 3, N); see `stroma.slides.stain.unmix`."""
+    free = torch.bmm(_tensor(np.stack([np.linalg.pinv(s.matrix).T for s in sources]), density), density)
+    bounded = torch.tensor([source.non_negative for source in sources], device=density.device)[:, None, None]
+    if not any(source.non_negative for source in sources):
+        return free
+    wanted = torch.bmm(_tensor(np.stack([source.matrix for source in sources]), density), density)
+    alone = torch.where(wanted >= wanted.flip(1), wanted.clamp(min=0), 0)
+    return torch.where(bounded & (free.amin(1, keepdim=True) < 0), alone, free)
+
+
+def _density(values: Tensor, white: Tensor | float) -> Tensor:
+    """As `optical_density`, looked up since logarithms cost more."""
+    table = torch.from_numpy(optical_density(np.arange(256, dtype=np.uint8), white=1.0)).to(values.device)
+    density = table.index_select(0, values.reshape(-1).int()).view(values.shape)
+    return density.add_(white.log() if isinstance(white, Tensor) else float(np.log(white)))
+
+
+def _fit(density: Tensor, min_density: float, percentile: float, white: float) -> Stains:
+    """The stains of one picture from its densities (3, N)."""
+    stained = density[:, (density >= min_density).all(dim=0)]
+    count = stained.shape[1]
+    second = _array(stained @ stained.T)
+    check_two_colours(second, count, density.shape[1])
+    mean = _array(stained.mean(dim=1))
+    centred = stained - stained.mean(dim=1, keepdim=True)
+    plane = plane_of(_array(centred @ centred.T) / (count - 1), mean)
+    along, across = _tensor(plane.T, density) @ stained
+    angles = torch.atan2(across, along)
+    ends = np.array([-_upper_quantile(-angles, 1 - percentile / 100), _upper_quantile(angles, 1 - percentile / 100)])
+    matrix = haematoxylin_first(vectors_at(ends, plane))
+    amounts = _tensor(np.asarray(np.linalg.pinv(matrix), dtype=np.float64).T, density) @ density
+    return stains_of(matrix, np.array([_upper_quantile(row, TOP_QUANTILE) for row in amounts]), white)
+
+
+def _upper_quantile(values: Tensor, quantile: float) -> float:
+    """As NumPy interpolates it, from the values above only: they are few."""
+    position = quantile * (len(values) - 1)
+    lower = int(position)
+    top = torch.topk(values, len(values) - lower, sorted=False).values
+    nearest = torch.topk(top, min(2, len(top)), largest=False).values.tolist()
+    return float(nearest[0] + (position - lower) * (nearest[-1] - nearest[0]))
+
+
+def _tensor(values: NDArray[np.float64], like: Tensor) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(like.device)
+
+
+def _array(values: Tensor) -> NDArray[np.float64]:
+    return values.cpu().numpy().astype(np.float64)
+
+
+def _check(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
+        raise UsageError(
+            f"stains are those of (B, 3, H, W) uint8 pictures, not of {tuple(images.shape)} {images.dtype}"
+        )
