@@ -12,7 +12,6 @@ from stroma.slides.stain import REFERENCE_STAINS, Stains, normalise
 from stroma.slides.stain_fit import fit_stains
 from stroma.slides.stain_torch import fit_macenko_batch, normalise_batch
 
-
 TRUTH = np.array([[0.65, 0.70, 0.29], [0.22, 0.80, 0.56]])
 TRUTH /= np.linalg.norm(TRUTH, axis=1, keepdims=True)
 
