@@ -1,10 +1,13 @@
 """The catalogue holds what was published, and wildcards stand for what htc's wildcards stood for."""
 
+from pathlib import Path
+
 import pytest
 
 from stroma.core.errors import UsageError
 from stroma.models import registry
 from stroma.models.catalogue import catalogue, find
+from stroma.prepare.model_page import model_page
 
 
 def test_htc_has_377_models_in_its_groups() -> None:
@@ -63,3 +66,8 @@ def test_every_card_is_complete() -> None:
 def test_mistyped_names_get_the_nearest() -> None:
     with pytest.raises(UsageError, match="Did you mean 'deepcmorph/tcga'"):
         find("deepcmorph/tcgaa")
+
+
+def test_the_models_page_is_written_from_the_catalogue() -> None:
+    page = Path(__file__).parents[2] / "docs" / "models.md"
+    assert page.read_text(encoding="utf-8") == model_page(), "python -m stroma.prepare.model_page docs/models.md"

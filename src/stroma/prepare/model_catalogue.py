@@ -40,13 +40,18 @@ def list_models(options: ListOptions) -> VerbResult:
     cards = [card for card in catalogue().values() if wanted in card.name.lower() or wanted in card.system]
     groups: dict[str, list[PublishedModel]] = {}
     for card in cards:
-        key = card.name if options.all else _NUMBERS.sub(r"\1-*-\2", card.name)
+        key = card.name if options.all else group_name(card.name)
         groups.setdefault(key, []).append(card)
     lines = [_line(name, group) for name, group in groups.items()]
     details = {"models": [to_plain(card) for card in cards]}
     return VerbResult(
         lines=lines, details=details, summary={"published models": len(cards)}, next=["stroma models show NAME"]
     )
+
+
+def group_name(name: str) -> str:
+    """The pattern that stands for all nested runs and seeds of a name: `nested-1-4` becomes `nested-*-4`."""
+    return _NUMBERS.sub(r"\1-*-\2", name)
 
 
 def _line(name: str, group: Sequence[PublishedModel]) -> str:

@@ -1,0 +1,72 @@
+"""Networks in every precision, beside the same network as torch runs it by default (float32, contiguous)."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.peer import Comparison
+
+REPEATS = 5
+EAGER = "eager float32"
+
+
+def networks() -> dict[str, tuple[nn.Module, Tensor]]:
+    """The cases of the targets: DeepCMorph on 8 tiles, the htc U-Net on a cube, XCiT-small on 16 tiles."""
+    from stroma.models.deepcmorph import DeepCMorph
+    from stroma.models.segmentation import segmentation_model
+    from stroma.models.xcit import xcit
+
+    torch.manual_seed(0)
+    return {
+        "DeepCMorph, 8 tiles of 224": (DeepCMorph(classes=32), torch.rand(8, 3, 224, 224)),
+        "Unet efficientnet-b5, cube 480 × 640 × 100": (
+            segmentation_model(channels=100, classes=19, encoder="efficientnet-b5"),
+            torch.rand(1, 100, 480, 640),
+        ),
+        "XCiT small, 16 tiles of 224": (xcit(encoder="xcit_small_12_p16_224"), torch.rand(16, 3, 224, 224)),
+    }
+
+
+def variants(network: nn.Module, image: Tensor) -> dict[str, tuple[Callable[[], Tensor], nn.Module]]:
+    """Name → (the forward pass, the network it uses), each on copies of its own in the layout it needs."""
+    from stroma.models.precision import at_precision
+
+    result: dict[str, tuple[Callable[[], Tensor], nn.Module]] = {EAGER: (lambda: network(image), network)}
+    for precision in ("float32", "bfloat16"):
+        fast = at_precision(network, precision)
+        result[f"stroma {precision}"] = (lambda fast=fast: fast(image), fast)  # type: ignore[misc]
+    return result
+
+
+def run(repeats: int = REPEATS) -> list[Comparison]:
+    """Median seconds per forward pass, alternating; on a GPU when there is one."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    result = []
+    for case, (network, example) in networks().items():
+        network, image = network.to(device).eval(), example.to(device)
+        found = variants(network, image)
+        with torch.inference_mode():
+            outputs = {name: forward() for name, (forward, _) in found.items()}
+            seconds: dict[str, list[float]] = {name: [] for name in found}
+            for _ in range(repeats):
+                for name, (forward, _) in found.items():
+                    seconds[name].append(timed(forward, device))
+        for name in list(found)[1:]:
+            wanted = outputs[EAGER].float()
+            difference = float((outputs[name].float() - wanted).norm() / wanted.norm())
+            note = f"{device}, {torch.get_num_threads()} threads, differs by {difference:.1e} (relative norm)"
+            result.append(Comparison(case, name, EAGER, seconds[name], seconds[EAGER], note=note))
+    return result
+
+
+def timed(forward: Callable[[], Tensor], device: str) -> float:
+    """Seconds of one forward pass."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    forward()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start

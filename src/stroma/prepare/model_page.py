@@ -1,0 +1,143 @@
+"""The models page of the documentation, written from the catalogue so that it cannot drift."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from stroma.models.card import PublishedModel
+from stroma.models.catalogue import catalogue
+from stroma.prepare.model_catalogue import card_rows, group_name
+
+_INTRODUCTION = """# Models
+
+<!-- Written by `python -m stroma.prepare.model_page docs/models.md`; edit that file instead. -->
+
+`stroma.load_model(NAME)` returns a plain `torch.nn.Module` with its weights, in eval mode on the CPU.
+
+```python
+import stroma
+
+model = stroma.load_model("image@2022-02-03_22-58-44_generated_default_model_comparison")  # five folds, averaged
+print(model.loaded)                 # every key of every file: taken, adapted, skipped
+own = stroma.load_model("deepcmorph/crc", classes=4, accept_licence=True)       # a new head for four classes
+msi = stroma.load_model("image@2023-02-08_14-48-02_organ_transplantation_0.8",  # another camera: by nanometre
+                        wavelengths_nm=[520, 560, 610, 680, 760, 850], classes=3)
+```
+
+## Limits
+
+- None of the published files could be opened while this was written. Files laid out as their publishers describe give
+  the outputs of the original programs (`tests/models/test_golden.py`); whether a published file holds something else
+  shows when it is imported, since every key that has no place is an error that lists it.
+- Licences are those of the repositories. Only the 47 archives of htc below have published hashes; the SHA-256 of
+  other files is noted at the first download and compared by `stroma models verify` from then on.
+- The order of DeepCMorph's classes is inferred (sorted folder names) or unknown, and said so in its cards.
+- Names of the layers in the sepsis runs with clinical tables are inferred.
+- A spectral CNN (`pixel@…`, `median_pixel@…`) takes other bands by interpolating spectra, every other network by
+  interpolating the weights of its first layer.
+
+## What a name can be
+
+| name | what is loaded |
+| --- | --- |
+| `deepcmorph/tcga`, `prostate_small`, `image@…` | published weights, fetched on first use |
+| `image@…_nested-*-2` | all nested runs 0 to 2, as one ensemble; a lone `*` stands for any text |
+| `hf-hub:owner/name`, `resnet18.a1_in1k` | a network of timm with its pretrained weights, without classifier |
+| a run folder of Stroma or htc, or a published zip | all its folds as an ensemble, `fold=` for one |
+| a folder of weight files | an ensemble |
+| `.ckpt`, `.pth`, `.pt`, `.bin`, `.safetensors` | one network; `architecture=` where its keys do not tell |
+
+Weights are fetched to `--weights-dir`, else `STROMA_WEIGHTS_DIR`, else the user's cache. Without a network the error
+names the file, its size and the folder to put it in. Files that need more than tensors and plain values (such as
+fastai's `learn.export`) are refused without running anything in them, with the lines that convert them.
+
+An ensemble gives the logarithm of the mean probabilities, so that its output can be used like that of one network.
+
+## Training further
+
+`stroma.models.finetune` has `freeze_blocks`, `parameter_groups` (learning rates that fall towards the input),
+`replace_head`, `set_lr` and `set_weight_decay`; frozen parts keep their batch statistics. Feature vectors of the last
+blocks of an encoder: `stroma.models.block_features.feature_network(network, num_blocks=2, avg_pool=True)`, or
+`stroma embed --encoder prostate_medium --num-blocks 2 --avg-pool`.
+
+## Other programs
+
+`stroma models export NAME -o model.onnx --height 224 --width 224` (`--format torchscript`, `safetensors`) writes a
+file, runs it, and keeps it only if its output is within 1e-4 of the original's largest value.
+
+"""
+
+
+def model_page() -> str:
+    """Markdown: an introduction, a table of the htc models, and a card for every other model."""
+    cards = list(catalogue().values())
+    htc = [card for card in cards if card.system == "htc"]
+    others = [card for card in cards if card.system != "htc"]
+    parts = [_INTRODUCTION, f"## Published models ({len(cards)})\n"]
+    for card in others:
+        parts.append(_card(card))
+    parts.append(_htc(htc))
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _card(card: PublishedModel) -> str:
+    rows = card_rows(card)
+    name = rows.pop("name")
+    lines = [f"### `{name}`", "", "| | |", "| --- | --- |"]
+    lines += [f"| {key} | {_cell(value)} |" for key, value in rows.items()]
+    return "\n".join([*lines, ""])
+
+
+def _htc(cards: Iterable[PublishedModel]) -> str:
+    groups: dict[str, list[PublishedModel]] = {}
+    for card in cards:
+        groups.setdefault(group_name(card.name) if card.file.folder_hash is None else card.name, []).append(card)
+    total = sum(map(len, groups.values()))
+    lines = [
+        f"### htc ({total} models)",
+        "",
+        "Licence: MIT (of the repository). Files: `<name>.zip` below "
+        "`https://e130-hyperspectal-tissue-classification.s3.dkfz.de/models/`.",
+        "Input of `hsi`: 100 bands, linspace(500, 1000, 100) nm, normalised to the sum 1 (`l1`); of `tpi`: four "
+        "tissue parameter images, 0 to 1; of `rgb`: 0 to 1 (`divide` by 255).",
+        "Classes, in order: "
+        + "; ".join(f"{count}: {', '.join(names)}" for count, names in _class_lists(groups.values())),
+        "",
+        "| name | network | input | classes | samples | hash of the run folder | publication |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, members in groups.items():
+        card = members[0]
+        runs = f" ({len(members)} runs)" if len(members) > 1 else ""
+        network = " ".join([card.model.name, str(card.model.parameters.get("encoder", ""))]).strip()
+        digest = f"`{card.file.folder_hash}`" if card.file.folder_hash else "not published"
+        size = card.granularity.parameters.get("size_px", "")
+        cells = [
+            f"`{name}`{runs}",
+            network,
+            f"{card.modality}, {card.channels}",
+            str(card.classes),
+            f"{card.granularity.name} {size}".strip(),
+            digest,
+            card.cite,
+        ]
+        lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def _class_lists(groups: Iterable[list[PublishedModel]]) -> list[tuple[int, tuple[str, ...]]]:
+    found = {card.class_names: len(card.class_names) for members in groups for card in members}
+    return [(count, names) for names, count in found.items()]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    from stroma.core.files import write_text
+
+    write_text(Path(sys.argv[1]), model_page())
