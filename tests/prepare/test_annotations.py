@@ -233,6 +233,17 @@ def test_the_command_line(drawn, tmp_path, capsys):
     assert not (tmp_path / "p").exists()
 
 
+def test_scripts_for_qupath_are_written_and_never_overwritten_silently(tmp_path, capsys):
+    assert run(["annotations", "scripts", "-o", str(tmp_path)]) == 0
+    script = tmp_path / "export_project.groovy"
+    assert "exportObjectsToGeoJson" in script.read_text()
+    assert run(["annotations", "scripts", "-o", str(tmp_path)]) == 0
+    script.write_text("mine")
+    assert run(["annotations", "scripts", "-o", str(tmp_path)]) == 1
+    assert "another content" in capsys.readouterr().err
+    assert script.read_text() == "mine"
+
+
 def test_labels_on_the_command_line():
     assert parse_labels(["a", "7=b", "c"]) == {1: "a", 7: "b", 3: "c"}
     for wrong in (["0=a"], ["x=a"], ["1="], ["a", "1=b"], ["a", "a"]):

@@ -1,4 +1,5 @@
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -208,3 +209,18 @@ def test_real_hubmap_slides_decode_into_the_tiles_cut_from_them(image_id, width,
         # their nearest pixel is the top-left one of 16 × 16, ours the one under the centre: shift by half
         tile = decoded.window(x - 8, y - 8, size, size, downsample=16)
         assert np.array_equal(tile, np.asarray(PIL.Image.open(file)) > 0)
+
+
+@pytest.mark.skipif(not HUBMAP.is_dir(), reason="the shared data is not beside the checkout")
+def test_a_real_slide_of_1_4_gigapixels_decodes_into_tiles_under_200_mb():
+    table = read_rle_csv(HUBMAP / "train.csv")
+    text = dict(zip(table["image_id"], table["encoding"], strict=True))["8242609fa"]
+    tracemalloc.start()
+    runs, pixels = decode_runs(text, 31299, 44066), 0
+    for y in range(0, 31299, 4096):
+        for x in range(0, 44066, 4096):
+            pixels += int(runs.window(x, y, 4096, 4096).sum())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert pixels == 32_572_435
+    assert peak < 200e6
