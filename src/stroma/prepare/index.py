@@ -178,18 +178,9 @@ def _kept(outside: str | None, labels: LabelMapping) -> str | None:
 
 def _about_annotations(proposal: Proposal, study: Study) -> dict[str, Any]:
     """Labels, annotators and splits for `study.yaml`."""
-    values: dict[str, Any] = {}
-    if proposal.labels is not None:
-        values["labels"] = proposal.labels.plain()
-    if proposal.outside is not None:
-        values["outside"] = proposal.outside
-    layers = Counter(study.annotations["layer"].to_list()).most_common()
-    if len(layers) > 1:
-        values["layer"] = layers[0][0]
-    of_layer = study.annotations.filter(pl.col("layer") == layers[0][0]) if layers else study.annotations
-    annotators = of_layer["annotator"].unique().sort().to_list()
-    if len(annotators) > 1:
-        values["annotators"] = annotators
+    values = proposal.values(study.annotations)
+    layer = values.get("layer")
+    of_layer = study.annotations if layer is None else study.annotations.filter(layer=layer)
     annotated = study.catalog.join(of_layer, on="image_id", how="semi")
     subjects = (annotated if len(annotated) else study.catalog)["subject_id"].n_unique()
     if proposal.split_column is not None:

@@ -33,6 +33,47 @@ class AnnotatedMask:
     overlap_px: int = 0
 
 
+@dataclass(frozen=True)
+class MergedMask:
+    """What several annotators said about one image.
+
+    Attributes:
+        labels: (h, w) uint8 class indices, `IGNORE` (255) where nobody annotated.
+        taken: (h, w) uint8: which of `annotations` the label is of, 255 where nobody annotated.
+        annotations: `<layer>#<annotator>`, in the order in which they were laid over each other.
+        disagreed_px: Pixels to which two of them gave different labels.
+    """
+
+    labels: NDArray[np.uint8]
+    taken: NDArray[np.uint8]
+    annotations: tuple[str, ...]
+    disagreed_px: int
+
+
+def merge_masks(masks: Sequence[AnnotatedMask]) -> MergedMask:
+    """Lay masks over each other: the last one that annotated a pixel wins (the union of htc).
+
+    Args:
+        masks: At least one, all of one size.
+
+    Raises:
+        InvalidData: there is none, or they differ in size.
+    """
+    shapes = {mask.labels.shape for mask in masks}
+    if len(shapes) != 1:
+        raise InvalidData(f"{len(masks)} masks of the sizes {sorted(shapes)} cannot be merged")
+    labels = np.full(shapes.pop(), IGNORE, dtype=np.uint8)
+    taken = labels.copy()
+    disagreed = np.zeros(labels.shape, dtype=bool)
+    for place, mask in enumerate(masks):
+        annotated = mask.labels != IGNORE
+        disagreed |= annotated & (labels != IGNORE) & (labels != mask.labels)
+        labels[annotated] = mask.labels[annotated]
+        taken[annotated] = place
+    names = tuple(f"{mask.layer}#{mask.annotator}" for mask in masks)
+    return MergedMask(labels, taken, names, int(disagreed.sum()))
+
+
 def compose_binaries(
     masks: Sequence[tuple[int, NDArray[np.bool_]]], *, outside: int = IGNORE
 ) -> tuple[NDArray[np.uint8], int]:

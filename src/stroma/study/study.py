@@ -19,11 +19,14 @@ from stroma.images.image import Image
 from stroma.images.open import open_image
 from stroma.study import registry
 from stroma.study.config import STUDY_FILE, STUDY_FORMAT, StudyConfig
+from stroma.study.htc.names import ImageName
 from stroma.study.labels import LabelMapping
 from stroma.study.layouts.layout import Layout
 from stroma.study.listing import Listing, Problem
 from stroma.study.masks import AnnotatedMask, read_labels
+from stroma.study.recording import Recording
 from stroma.study.rgb import read_rgb
+from stroma.study.selection import select
 from stroma.study.splits import Splits
 from stroma.study.subjects import subjects_known
 from stroma.study.tables import Tables, derive_tables, store_tables, stored_tables
@@ -173,6 +176,24 @@ class Study:
         """Whether the study has an image of this id."""
         return image_id in self._rows
 
+    def __getitem__(self, name: str | Path) -> Recording:
+        """One image with all that belongs to it, by its name, with annotations after `@`, or by its file or folder.
+
+        Raises:
+            UsageError: there is no such image or annotation.
+        """
+        text = str(name)
+        image_id, at, annotations = text.rpartition("@")
+        if text not in self and at and image_id in self:
+            return Recording(self, image_id, ImageName.parse(f"image@{annotations}").annotations)
+        if text not in self and (isinstance(name, Path) or Path(text).exists()):
+            return Recording(self, self.id_of(name))
+        return Recording(self, str(self.row(text)["image_id"]))
+
+    def select(self, where: str | None = None) -> Iterator[Recording]:
+        """The images that fulfil an SQL condition on metadata, labels, annotators: see `stroma.study.selection`."""
+        return select(self, where)
+
     def row(self, image_id: str) -> dict[str, Any]:
         """The catalog row of an image.
 
@@ -290,9 +311,20 @@ class Study:
                 where=self.path,
                 next_step="Study.annotated() lists the images that have one",
             )
+        return self._read_rows(row, taken)
+
+    def read_annotation(self, image_id: str, layer: str, annotator: str) -> AnnotatedMask:
+        """Read what one annotator marked in an image, in any layer; see `annotated_mask`."""
+        row = self.row(image_id)
+        rows = self.annotations.filter(image_id=image_id, layer=layer, annotator=annotator).to_dicts()
+        if not rows:
+            raise InvalidData(f"the image '{image_id}' has no annotation '{layer}#{annotator}'", where=self.path)
+        return self._read_rows(row, rows)
+
+    def _read_rows(self, row: dict[str, Any], rows: list[dict[str, Any]]) -> AnnotatedMask:
         size = (row["height"], row["width"]) if row.get("height") and row.get("width") else None
         return read_labels(
-            taken,
+            rows,
             self.root,
             self.labels,
             size=size,

@@ -84,14 +84,15 @@ class HeiPorSpectral:
 
     def propose(self, listing: Listing, scan: Scan) -> Proposal:
         """Take the labels from `dataset_settings.json`, else from the names of the annotation files."""
-        labels = _settings(listing.root).labels()
+        settings = _settings(listing.root)
+        labels = settings.labels()
         note = f"labels, their order and what is not annotated are taken from {SETTINGS_FILE}"
         if labels is None:
             names = scan.annotations["label"].drop_nulls().unique().sort().to_list()
             labels = LabelMapping.of(names) if names else None
             note = f"there is no {SETTINGS_FILE}: labels are taken from the names of the annotation files"
         counts = image_counts(scan.annotations, labels.names if labels else ())
-        return Proposal(labels, counts=counts, notes=(note,))
+        return Proposal(labels, counts=counts, notes=(note,), preferred=settings.default_annotations)
 
 
 def _name(fields: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -56,6 +57,7 @@ class Proposal:
         split_column: Catalog column with the layout's own train, validation and test parts.
         counts: Label → number of images that show it.
         notes: What was found and assumed, one sentence each.
+        preferred: Annotations that the data set itself prefers: `semantic#primary`.
     """
 
     labels: LabelMapping | None = None
@@ -63,6 +65,25 @@ class Proposal:
     split_column: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    preferred: Sequence[str] = ()
+
+    def values(self, annotations: pl.DataFrame) -> dict[str, Any]:
+        """Labels, layer and annotators, as they go into `study.yaml`; the most frequent layer makes the masks."""
+        values: dict[str, Any] = {}
+        if self.labels is not None:
+            values["labels"] = self.labels.plain()
+        if self.outside is not None:
+            values["outside"] = self.outside
+        layers = Counter(annotations["layer"].to_list())
+        wanted = [name.split("#")[0] for name in self.preferred if name.split("#")[0] in layers]
+        layer = wanted[0] if wanted else next((name for name, _ in layers.most_common(1)), None)
+        if len(layers) > 1:
+            values["layer"] = layer
+        known = annotations.filter(pl.col("layer").eq_missing(layer))["annotator"].unique().sort().to_list()
+        first = [name.partition("#")[2] for name in self.preferred if name.split("#")[0] == layer]
+        if len(known) > 1:
+            values["annotators"] = [*(name for name in first if name in known), *(n for n in known if n not in first)]
+        return values
 
 
 class Layout(Protocol):

@@ -110,14 +110,15 @@ class TivitaFolders:
 
     def propose(self, listing: Listing, scan: Scan) -> Proposal:
         """Take the labels from the settings, else from the names of the annotation files."""
-        for place in (SETTINGS_FILE, f"data/{SETTINGS_FILE}"):
-            labels = DatasetSettings.load(listing.root / place).labels() if place in listing.files else None
-            if labels is not None:
-                counts = image_counts(scan.annotations, labels.names)
-                return Proposal(labels, counts=counts, notes=(f"labels are taken from {SETTINGS_FILE}",))
-        names = scan.annotations["label"].drop_nulls().unique().sort().to_list()
-        note = "labels are the names of the annotation files" if names else "there are no annotations"
-        return Proposal(LabelMapping.of(names) if names else None, notes=(note,))
+        place = next((place for place in (SETTINGS_FILE, f"data/{SETTINGS_FILE}") if place in listing.files), "")
+        settings = DatasetSettings.load(listing.root / place) if place else DatasetSettings()
+        labels, note = settings.labels(), f"labels are taken from {SETTINGS_FILE}"
+        if labels is None:
+            names = scan.annotations["label"].drop_nulls().unique().sort().to_list()
+            labels = LabelMapping.of(names) if names else None
+            note = "labels are the names of the annotation files" if names else "there are no annotations"
+        counts = image_counts(scan.annotations, labels.names if labels else ())
+        return Proposal(labels, counts=counts, notes=(note,), preferred=settings.default_annotations)
 
     def _scheme(self) -> Scheme:
         if self.scheme not in SCHEMES:
