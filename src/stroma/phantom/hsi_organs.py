@@ -105,7 +105,7 @@ SUBJECT_ORGAN = Spread(blood=0.12, oxygenation=0.03, content=0.04, scattering=0.
 """Between the same organ of different subjects."""
 IMAGE_ORGAN = Spread(blood=0.18, oxygenation=0.06, content=0.03, scattering=0.05, power=0.015)
 """Between images of the same organ of a subject: perfusion, pressure, angle."""
-PIXEL = Spread(blood=0.60, oxygenation=0.17, content=0.08, scattering=0.08, power=0.02)
+PIXEL = Spread(blood=0.55, oxygenation=0.16, content=0.08, scattering=0.08, power=0.02)
 """Within an organ, smoothly over its surface."""
 
 

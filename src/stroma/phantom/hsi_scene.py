@@ -17,7 +17,7 @@ from stroma.study.labels import IGNORE
 
 ORGANS_PER_IMAGE = 6
 _INDEX = {organ.name: index for index, organ in enumerate(ORGANS)}
-_FROM_BELOW = ("omentum", "liver", "stomach", "spleen", "kidney", "small_bowel", "colon")
+_FROM_BELOW = ("omentum", "liver", "stomach", "small_bowel", "spleen", "kidney", "colon")
 _BULGE: dict[Form, float] = {"coil": 0.045, "tube": 0.075, "frame": 0.03, "sheet": 0.02, "blob": 0.07, "bean": 0.07}
 
 

@@ -80,9 +80,9 @@ def _bands(rng: Generator, shape: Shape) -> Pattern:
 def _rays(rng: Generator, canvas: Canvas, shape: Shape) -> Pattern:
     """Veins running from the middle outwards, as on the kidney."""
     count = np.float32(rng.integers(9, 13))
-    wave = np.cos(count * shape.along + np.float32(0.6) * smooth_field(rng, canvas, 0.09))
-    lines = np.clip(wave, 0, None) ** 3 * np.clip(shape.across * 2.5 - 0.3, 0, 1)
-    return Pattern(1.0 * lines - 0.2, -0.25 * lines)
+    wave = np.cos(count * shape.along + np.float32(0.9) * smooth_field(rng, canvas, 0.09))
+    lines = np.clip(wave, 0, None) ** 4 * np.clip(shape.across * 2.5 - 0.3, 0, 1)
+    return Pattern(0.9 * lines - 0.15, -0.25 * lines)
 
 
 def _creases(rng: Generator, canvas: Canvas) -> Pattern:

@@ -150,16 +150,19 @@ def tube(
     steps = np.diff(points, axis=0)
     length = np.concatenate([[0], np.cumsum(np.hypot(*steps.T))])
     pixels = np.stack(np.broadcast_arrays(canvas.x, canvas.y), axis=-1).reshape(-1, 2)
-    distance, nearest = cKDTree(points).query(pixels, distance_upper_bound=1.5 * radius)
+    _, nearest = cKDTree(points).query(pixels, distance_upper_bound=1.5 * radius)
     outside = nearest == len(points)
     nearest[outside] = 0
     tangents = np.gradient(points, axis=0)
     tangents /= np.maximum(np.hypot(*tangents.T), 1e-9)[:, None]
-    offset = pixels - points[nearest]
-    side = np.sign(tangents[nearest, 0] * offset[:, 1] - tangents[nearest, 1] * offset[:, 0])
+    offset, tangent = pixels - points[nearest], tangents[nearest]
+    # between two points of the line, as far as half a step: without it the surface would show the points
+    ahead = np.clip((offset * tangent).sum(axis=1), -steps.max() / 2, steps.max() / 2)
+    offset -= ahead[:, None] * tangent
+    side = np.sign(tangent[:, 0] * offset[:, 1] - tangent[:, 1] * offset[:, 0])
     shape = (canvas.height, canvas.width)
-    along = length[nearest].astype(np.float32).reshape(shape)
-    distance = np.where(outside, 1.5 * radius, distance).astype(np.float32).reshape(shape)
+    along = (length[nearest] + ahead).astype(np.float32).reshape(shape)
+    distance = np.where(outside, 1.5 * radius, np.hypot(*offset.T)).astype(np.float32).reshape(shape)
     local = np.full(shape, radius, dtype=np.float32)
     if bulge_period:
         local *= 1 - np.float32(bulge) * (1 - np.abs(np.sin(np.pi * along / np.float32(bulge_period))))
@@ -167,7 +170,7 @@ def tube(
     return Shape(local - distance, np.sqrt(1 - across**2), along, across)
 
 
-def smooth_line(waypoints: NDArray[np.float64], spacing: float = 0.004) -> NDArray[np.float64]:
+def smooth_line(waypoints: NDArray[np.float64], spacing: float = 0.001) -> NDArray[np.float64]:
     """A Catmull-Rom spline through waypoints.
 
     E. Catmull and R. Rom, Computer Aided Geometric Design, 1974.
