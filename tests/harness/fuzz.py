@@ -111,9 +111,9 @@ def fuzz(
 def _watch(plan: dict, report: Report, seconds: float) -> int:
     """Follow one worker until it is done or dies; return the number of the next case."""
     command = [sys.executable, "-X", "faulthandler", "-m", __spec__.name, json.dumps(plan)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
     with tempfile.TemporaryFile() as errors:
-        worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True)
+        worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment, encoding="utf-8")
         lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=_forward, args=(worker.stdout, lines), daemon=True).start()
         number, limit = None, 120.0  # imports may take long

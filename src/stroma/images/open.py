@@ -22,7 +22,8 @@ def open_image(path: str | Path, *, reader: str | None = None, **options: Any) -
             TIFF.
         reader: Name of a reader instead of asking each: `tivita`, `openslide`, `tiff`, `picture`, or of
             a plug-in.
-        **options: Passed on to the reader, for example `mpp=0.5` where a file does not say.
+        **options: Passed on to the reader: `mpp=0.5` where a file does not say, `series=`, `z=` and `t=` where a
+            TIFF holds several images.
 
     Returns:
         The image; nothing but its header has been read.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -165,7 +166,7 @@ def _open(path: Path) -> OpenSlide:
         with stage("read"), foreign_bytes(path, OpenSlideError, next_step=_CONVERT):
             return OpenSlide(path)
 
-    return _OPEN_SLIDES.get(file_key(path), "slide", make)
+    return _OPEN_SLIDES.get(file_key(path), os.getpid(), make)  # a forked process must not share file positions
 
 
 def _vendor(path: Path) -> str | None:
