@@ -254,14 +254,14 @@ def test_a_run_killed_midway_leaves_nothing_that_looks_complete(
     tile(options(tmp_path / "in", output=tmp_path / "whole", **again))
     calls = []
 
-    def killed(path: Path, pixels: NDArray[np.uint8], *more: Any) -> Path:
+    def killed(path: Path, pixels: NDArray[np.uint8], *more: Any) -> None:
         calls.append(path)
         if len(calls) == 9:  # in the second slide
             raise KeyboardInterrupt
-        return original(path, pixels, *more)
+        original(path, pixels, *more)
 
-    original = slide_images.write_picture
-    monkeypatch.setattr(slide_images, "write_picture", killed)
+    original = slide_images._write_unsynced
+    monkeypatch.setattr(slide_images, "_write_unsynced", killed)
     with pytest.raises(KeyboardInterrupt):
         tile(options(tmp_path / "in", output=tmp_path / "killed", **again))
     left = contents(tmp_path / "killed")

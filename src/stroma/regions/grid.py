@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,7 +129,7 @@ def box_coverage(
     A mask pixel stands for `downsample` level-0 pixels and counts with the part of it that lies in the box, for
     any, also non-integer, downsample. What lies outside the mask is not covered, so a box that reaches beyond
     the image is judged on its whole area. Computed from an integral image, which is bilinear inside a mask
-    pixel, in time proportional to mask pixels plus boxes.
+    pixel, and which is made only for the rows and columns that boxes begin or end in.
 
     Args:
         mask: (H, W) bool.
@@ -137,33 +139,51 @@ def box_coverage(
     Returns:
         (n,) fractions, 0 to 1.
     """
-    integral = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), dtype=np.uint32 if mask.size < 2**32 else np.int64)
-    sums = integral[1:, 1:]
-    np.cumsum(mask, axis=0, out=sums)
-    np.cumsum(sums, axis=1, out=sums)
     x, y, w, h = boxes.T.astype(np.float64)
     vertical, horizontal = downsample
-    top, bottom = y / vertical, (y + h) / vertical
-    left, right = x / horizontal, (x + w) / horizontal
-    covered = (
-        _integral_at(integral, bottom, right)
-        - _integral_at(integral, top, right)
-        - _integral_at(integral, bottom, left)
-        + _integral_at(integral, top, left)
-    )
+    top, bottom = _corners(y / vertical, mask.shape[0]), _corners((y + h) / vertical, mask.shape[0])
+    left, right = _corners(x / horizontal, mask.shape[1]), _corners((x + w) / horizontal, mask.shape[1])
+    rows, columns = _needed(top, bottom, mask.shape[0]), _needed(left, right, mask.shape[1])
+    integral = _integral(mask, rows, columns)
+
+    def at(corner_y: _Corners, corner_x: _Corners) -> NDArray[np.float64]:
+        """The integral image at fractional corners."""
+        row, column = np.searchsorted(rows, corner_y.pixel), np.searchsorted(columns, corner_x.pixel)
+        down, across = corner_y.part, corner_x.part
+        upper = integral[row, column] * (1 - across) + integral[row, column + 1] * across
+        lower = integral[row + 1, column] * (1 - across) + integral[row + 1, column + 1] * across
+        result: NDArray[np.float64] = upper * (1 - down) + lower * down
+        return result
+
+    covered = at(bottom, right) - at(top, right) - at(bottom, left) + at(top, left)
     fractions: NDArray[np.float64] = np.clip(covered * (vertical * horizontal) / (w * h), 0.0, 1.0)
     return fractions
 
 
-def _integral_at(
-    integral: NDArray[np.integer[Any]], y: NDArray[np.float64], x: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The integral image at fractional corners, in mask pixels; corners outside are moved to the edge."""
-    height, width = integral.shape[0] - 1, integral.shape[1] - 1
-    y, x = np.clip(y, 0, height), np.clip(x, 0, width)
-    top, left = np.minimum(y.astype(np.int64), height - 1), np.minimum(x.astype(np.int64), width - 1)
-    down, across = y - top, x - left
-    upper = integral[top, left] * (1 - across) + integral[top, left + 1] * across
-    lower = integral[top + 1, left] * (1 - across) + integral[top + 1, left + 1] * across
-    result: NDArray[np.float64] = upper * (1 - down) + lower * down
-    return result
+@dataclass(frozen=True)
+class _Corners:
+    """Positions along an axis of a mask, those outside moved to the edge: the pixel, and the part of it before."""
+
+    pixel: NDArray[np.int64]
+    part: NDArray[np.float64]
+
+
+def _corners(positions: NDArray[np.float64], size: int) -> _Corners:
+    inside = np.clip(positions, 0, size)
+    pixel = np.minimum(inside.astype(np.int64), size - 1)
+    return _Corners(pixel, inside - pixel)
+
+
+def _needed(first: _Corners, second: _Corners, size: int) -> NDArray[np.int64]:
+    """Ascending edges of the pixels of both, with 0 and `size`."""
+    edges = [first.pixel, first.pixel + 1, second.pixel, second.pixel + 1, np.array([0, size])]
+    return np.unique(np.concatenate(edges)).astype(np.int64)
+
+
+def _integral(mask: NDArray[np.bool_], rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number of covered pixels above each of `rows` and left of each of `columns`."""
+    bands = np.stack([mask[a:b].sum(axis=0, dtype=np.uint32) for a, b in pairwise(rows.tolist())])
+    blocks = np.stack([bands[:, a:b].sum(axis=1, dtype=np.int64) for a, b in pairwise(columns.tolist())], axis=1)
+    integral = np.zeros((len(rows), len(columns)), dtype=np.int64)
+    integral[1:, 1:] = blocks.cumsum(axis=0).cumsum(axis=1)
+    return integral
