@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stroma.core.errors import UsageError
-from stroma.slides.quality import METRIC_COLUMNS, hsv, laplacian, mean_and_std, tile_metrics
+from stroma.slides.quality import (
+    METRIC_COLUMNS,
+    hsv,
+    laplacian,
+    mean_and_std,
+    squared_gradient,
+    tile_metrics,
+    tile_quality,
+)
 
 SLIDE = Path(__file__).parents[2].parent / "shared" / "data" / "slides_jpeg_histoprep" / "slide.jpeg"
 needs_slide = pytest.mark.skipif(not SLIDE.is_file(), reason="the HistoPrep slides are not beside the checkout")
@@ -124,3 +132,36 @@ def test_what_is_no_picture_is_refused(shape: tuple[int, ...]) -> None:
 def test_a_threshold_out_of_range_is_refused() -> None:
     with pytest.raises(UsageError, match="outside 0 to 255"):
         tile_metrics(blocks(), 256)
+
+
+def test_blur_lowers_both_measures_of_sharpness() -> None:
+    from scipy.ndimage import gaussian_filter
+
+    sharp = np.random.default_rng(0).integers(60, 160, (80, 80, 3)).astype(np.uint8)
+    found = [tile_quality(gaussian_filter(sharp, (sigma, sigma, 0)), 200) for sigma in (0.0, 0.5, 1.0, 2.0)]
+    for name in ("tenengrad", "laplacian_variance"):
+        values = [float(entry[name] or 0) for entry in found]
+        assert values == sorted(values, reverse=True)
+        assert values[-1] < 0.05 * values[0]
+
+
+def test_sharpness_is_that_of_the_tissue_alone() -> None:
+    tile = np.full((64, 64, 3), 255, dtype=np.uint8)
+    tile[20:40, 20:40] = 100
+    whole = tile_quality(tile[20:40, 20:40], 200)
+    assert (whole["tenengrad"], whole["laplacian_variance"]) == (0.0, 0.0)
+    assert tile_quality(np.full((9, 9, 3), 255, dtype=np.uint8), 200)["tenengrad"] is None
+    wider = np.pad(tile, ((0, 200), (0, 0), (0, 0)), constant_values=255)
+    assert tile_quality(wider, 200)["tenengrad"] == tile_quality(tile, 200)["tenengrad"]
+
+
+def test_the_gradient_of_a_ramp_is_eight_times_its_slope_squared() -> None:
+    ramp = np.repeat(3 * np.arange(20, dtype=np.uint8)[None, :], 10, axis=0)
+    assert (squared_gradient(ramp)[1:-1, 1:-1] == (8 * 3) ** 2).all()
+    assert (squared_gradient(ramp.T.copy())[1:-1, 1:-1] == (8 * 3) ** 2).all()
+
+
+def test_quality_begins_with_the_metrics() -> None:
+    found = tile_quality(waves(), 120)
+    assert {name: found[name] for name in METRIC_COLUMNS} == tile_metrics(waves(), 120)
+    assert list(found)[67:] == ["tenengrad", "laplacian_variance"]

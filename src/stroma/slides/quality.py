@@ -24,6 +24,8 @@ METRIC_COLUMNS: tuple[str, ...] = (
 )
 """Names of the metrics, in HistoPrep's order: four of the whole tile, then means, deviations and quantiles."""
 
+SHARPNESS_COLUMNS = ("tenengrad", "laplacian_variance")
+
 _SHAPE = (64, 64)
 _CHUNK = 65_536
 _FEW_TISSUE_PIXELS = 10
@@ -52,12 +54,50 @@ def tile_metrics(rgb: NDArray[np.uint8], threshold: int) -> dict[str, float | in
     Raises:
         UsageError: `rgb` is not (H, W, 3) uint8 or is empty, or the threshold is out of its range.
     """
-    check_tile(rgb)
+    shades, tissue = _gray_and_tissue(rgb, threshold)
+    return _metrics(rgb, shades, tissue, laplacian(shades))
+
+
+def tile_quality(rgb: NDArray[np.uint8], threshold: int) -> dict[str, float | int | None]:
+    """The metrics of one tile and how sharp its tissue is.
+
+    `tenengrad` is the mean squared gradient after Sobel (Tenenbaum 1970), `laplacian_variance` the variance of the
+    Laplacian (Pech-Pacheco et al. 2000), both of gray over the tissue. Both fall with blur, and both depend on the
+    resolution and on the tissue, so they serve to compare tiles of one resolution.
+
+    Args:
+        rgb: The tile, (H, W, 3) uint8.
+        threshold: Tissue threshold of its slide, 0-255.
+
+    Returns:
+        Value of each of `METRIC_COLUMNS`, then of `SHARPNESS_COLUMNS`, which are None without tissue.
+
+    Raises:
+        UsageError: as `tile_metrics`.
+    """
+    shades, tissue = _gray_and_tissue(rgb, threshold)
+    curvature = laplacian(shades)
+    metrics = _metrics(rgb, shades, tissue, curvature)
+    if not tissue.any():
+        return {**metrics, "tenengrad": None, "laplacian_variance": None}
+    _, deviation = moments(curvature[tissue])
+    gradient = float(squared_gradient(shades)[tissue].mean(dtype=np.float64))
+    return {**metrics, "tenengrad": gradient, "laplacian_variance": deviation**2}
+
+
+def _gray_and_tissue(rgb: NDArray[np.uint8], threshold: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
+        raise UsageError(f"a tile is (H, W, 3) uint8, not {rgb.shape} {rgb.dtype}")
     if not 0 <= threshold <= 255:
         raise UsageError(f"the tissue threshold {threshold} is outside 0 to 255")
     shades = gray(rgb)
-    tissue = gaussian_blur(shades, 1.0) <= threshold
-    _, deviation = moments(laplacian(shades))
+    return shades, gaussian_blur(shades, 1.0) <= threshold
+
+
+def _metrics(
+    rgb: NDArray[np.uint8], shades: NDArray[np.uint8], tissue: NDArray[np.bool_], curvature: NDArray[np.int16]
+) -> dict[str, float | int]:
+    _, deviation = moments(curvature)
     result: dict[str, float | int] = {
         "background": round(1 - _fraction(tissue), 3),
         "black_pixels": _fraction(shades == 0),
@@ -77,16 +117,6 @@ def tile_metrics(rgb: NDArray[np.uint8], threshold: int) -> dict[str, float | in
     return {**result, **quantiles}
 
 
-def check_tile(rgb: NDArray[Any]) -> None:
-    """Check that `rgb` is a picture of 8 bit.
-
-    Raises:
-        UsageError: it is not (H, W, 3) uint8, or is empty.
-    """
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
-        raise UsageError(f"a tile is (H, W, 3) uint8, not {rgb.shape} {rgb.dtype}")
-
-
 def laplacian(image: NDArray[np.uint8]) -> NDArray[np.int16]:
     """Sum of the four neighbours minus four times the pixel, (H, W); borders are mirrored about the edge pixel."""
     padded = np.pad(image, 1, mode="reflect").astype(np.int16)
@@ -94,6 +124,17 @@ def laplacian(image: NDArray[np.uint8]) -> NDArray[np.int16]:
     result += padded[1:-1, :-2]
     result += padded[1:-1, 2:]
     result -= 4 * padded[1:-1, 1:-1]
+    return result
+
+
+def squared_gradient(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Squared length of the gradient after Sobel, (H, W); borders are mirrored about the edge pixel."""
+    padded = np.pad(image, 1, mode="reflect").astype(np.int16)
+    down = padded[:-2] + 2 * padded[1:-1] + padded[2:]
+    across = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
+    horizontal = (down[:, 2:] - down[:, :-2]).astype(np.float32)
+    vertical = (across[2:] - across[:-2]).astype(np.float32)
+    result: NDArray[np.float32] = horizontal * horizontal + vertical * vertical
     return result
 
 
