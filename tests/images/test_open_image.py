@@ -49,3 +49,11 @@ def test_empty_files_of_every_suffix_are_unreadable_images(tmp_path):
         path.touch()
         with pytest.raises(UnreadableImage):
             open_image(path)
+
+
+def test_an_option_that_a_reader_does_not_have_is_a_usage_error(tmp_path):
+    Pillow.fromarray(np.zeros((2, 3), np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(UsageError, match="reader 'picture' has no option 'z'"):
+        open_image(tmp_path / "a.png", z=0)
+    with pytest.raises(UsageError, match="Did you mean 'mpp'"):
+        open_image(tmp_path / "a.png", mp=0.5)

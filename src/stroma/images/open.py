@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from stroma.core.clock import stage
-from stroma.core.errors import MissingFile, StromaError, UnreadableImage, nearest
+from stroma.core.errors import MissingFile, StromaError, UnreadableImage, UsageError, nearest
 from stroma.images import registry
 from stroma.images.image import Image
 
@@ -31,16 +33,19 @@ def open_image(path: str | Path, *, reader: str | None = None, **options: Any) -
     Raises:
         MissingFile: there is no such file.
         UnreadableImage: the file is damaged, or of a kind that no reader knows.
-        UsageError: an unknown `reader`.
+        UsageError: an unknown `reader`, or an option that the reader does not have.
     """
     path = Path(path)
     if not path.exists():
         raise missing(path)
-    names = [reader] if reader else [*READERS, *registry.plugins]
+    known = [*READERS, *registry.plugins]
+    if reader and reader not in known:
+        raise UsageError(f"there is no reader '{reader}'", next_step=nearest(reader, known))
     with stage("read"):
-        for name in names:
+        for name in [reader] if reader else known:
             factory = registry.get(name)
             if reader or factory.accepts(path):
+                _check_options(name, factory, options, path)
                 image: Image = factory(path, **options)
                 return image
     if path.is_dir():
@@ -52,6 +57,15 @@ def open_image(path: str | Path, *, reader: str | None = None, **options: Any) -
         where=path,
         next_step="Readable are Tivita cubes, slides known to OpenSlide, PNG, JPEG, BMP and TIFF",
     )
+
+
+def _check_options(name: str, factory: Callable[..., Image], options: Mapping[str, Any], path: Path) -> None:
+    accepted = [option for option in inspect.signature(factory).parameters if option != "path"]
+    for option in options:
+        if option not in accepted:
+            raise UsageError(
+                f"the reader '{name}' has no option '{option}'", where=path, next_step=nearest(option, accepted)
+            )
 
 
 def missing(path: Path) -> StromaError:
