@@ -60,9 +60,11 @@ def open_image(path: str | Path, *, reader: str | None = None, **options: Any) -
 
 
 def _check_options(name: str, factory: Callable[..., Image], options: Mapping[str, Any], path: Path) -> None:
-    accepted = [option for option in inspect.signature(factory).parameters if option != "path"]
+    parameters = inspect.signature(factory).parameters
+    accepted = [option for option in parameters if option != "path"]
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     for option in options:
-        if option not in accepted:
+        if option not in accepted and not takes_all:
             raise UsageError(
                 f"the reader '{name}' has no option '{option}'", where=path, next_step=nearest(option, accepted)
             )
