@@ -223,6 +223,24 @@ def test_export_takes_tables_and_says_what_else_to_use(drawn, tmp_path):
         export_annotations(AnnotationConvertOptions(inputs=(drawn,), output=tmp_path / "q", to="geojson"))
 
 
+def test_a_study_is_exported_as_outlines_of_its_masks(tmp_path):
+    mask = np.full((20, 30), 255, np.uint8)
+    mask[2:6, 3:9], mask[10:15, 3:9] = 0, 1
+    for folder, pixels in (("images", np.zeros((20, 30, 3), np.uint8)), ("masks", mask)):
+        (tmp_path / folder).mkdir()
+        PIL.Image.fromarray(pixels).save(tmp_path / folder / "x.png")
+    (tmp_path / "study.yaml").write_text(
+        "format: study/1\nname: s\nroot: .\nlabels: {names: [tumor, stroma], colours: {stroma: '#0000ff'}}\n"
+        "layout: {name: masks, images: 'images/{id}', masks: 'masks/{id}', kind: mask-index}\n"
+    )
+    options = AnnotationConvertOptions(inputs=(tmp_path / "study.yaml",), output=tmp_path / "out", to="geojson")
+    result = export_annotations(options)
+    assert result.exit_code == 0, result.failed
+    tumor, stroma = read_geojson(tmp_path / "out" / "x.geojson")
+    assert (tumor.label, tumor.geometry.bounds) == ("tumor", (3, 2, 9, 6))
+    assert (stroma.label, stroma.colour, stroma.geometry.area) == ("stroma", (0, 0, 255), 30)
+
+
 def test_the_command_line(drawn, tmp_path, capsys):
     assert run(["annotations", "convert", str(drawn), "-o", str(tmp_path / "o"), "--to", "geojson", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["objects"] == 4

@@ -75,6 +75,11 @@ class Images:
             f"{what} the name '{key}'", next_step="Name annotation files like their images, or give other --images"
         )
 
+    def source(self, image_id: str) -> tuple[Path, dict[str, Any]]:
+        """The file of an image, and what is passed on to `open_image`."""
+        source = self._sources[image_id]
+        return source.path, dict(source.options)
+
     def facts(self, image_id: str) -> ImageFacts:
         """Open an image and read its header."""
         if image_id not in self._facts:

@@ -22,7 +22,6 @@ from stroma.regions.annotation import Annotation
 from stroma.regions.check import find_problems, repair, require_no_problems
 from stroma.regions.masks import parse_colour
 from stroma.regions.outlines import polygons_from_mask
-from stroma.study.config import STUDY_FILE
 from stroma.study.labels import IGNORE
 from stroma.study.listing import list_files
 from stroma.study.study import open_study
@@ -162,7 +161,7 @@ def _expand(inputs: Sequence[Path]) -> list[Path]:
 
 def _read(path: Path, rules: ReadRules, options: AnnotationOptions) -> list[tuple[AnnotatedFile, list[str]]]:
     """The annotations of one file, checked, with notes about them."""
-    files = _of_study(path) if path.name == STUDY_FILE else read_annotation_file(path, rules)
+    files = _of_study(path) if path.suffix in (".yaml", ".yml") else read_annotation_file(path, rules)
     result = []
     for file in files:
         if options.repair:
