@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 CACHE = Path(__file__).parent / ".environments"
+_SUFFIX = {"seconds": "", "cpu_seconds": ", CPU time", "peak_mib": ", peak memory"}
+_UNIT = {"seconds": "s", "cpu_seconds": "s", "peak_mib": "MiB"}
 _SERVER = Path(__file__).with_name("peer_server.py")
 
 
@@ -46,7 +48,7 @@ class Side:
 
 @dataclass
 class Comparison:
-    """The timings of one case, in seconds."""
+    """The figures of one case, in seconds; with `unit` MiB peak memory stands where seconds do."""
 
     case: str
     ours: str
@@ -54,10 +56,11 @@ class Comparison:
     ours_seconds: list[float] = field(default_factory=list)
     peer_seconds: list[float] = field(default_factory=list)
     note: str = ""
+    unit: str = "s"
 
     @property
     def ratio(self) -> float:
-        """Median time of the peer over ours: above 1 we are faster."""
+        """Median time (or memory) of the peer over ours: above 1 we are better."""
         return statistics.median(self.peer_seconds) / statistics.median(self.ours_seconds)
 
 
@@ -74,14 +77,49 @@ def compare(
         repeats: Timed calls per side.
         note: What the reader has to know.
     """
-    result = Comparison(case, ours.name, peer.name, note=note)
+    return compare_measures(case, ours, peer, arguments, measures=("seconds",), repeats=repeats, note=note)[0]
+
+
+def compare_measures(
+    case: str,
+    ours: Side,
+    peer: Side,
+    arguments: Sequence[Any] = (),
+    *,
+    measures: Sequence[str],
+    repeats: int = 7,
+    warm_up: bool = True,
+    note: str = "",
+) -> list[Comparison]:
+    """Like `compare`, for several measures of the same calls.
+
+    Args:
+        case: Name of the case.
+        ours: Our side.
+        peer: The other side.
+        arguments: JSON values for both functions.
+        measures: Of `seconds`, `cpu_seconds` (all threads of the process) and `peak_mib` (of its whole life).
+        repeats: Measured calls per side.
+        warm_up: Whether a call that is not measured comes first.
+        note: What the reader has to know.
+
+    Returns:
+        One comparison a measure.
+    """
+    results = {
+        name: Comparison(f"{case}{_SUFFIX[name]}", ours.name, peer.name, note=note, unit=_UNIT[name])
+        for name in measures
+    }
     with _server(ours) as call_ours, _server(peer) as call_peer:
-        call_ours(arguments)
-        call_peer(arguments)
+        if warm_up:
+            call_ours(arguments)
+            call_peer(arguments)
         for _ in range(repeats):
-            result.ours_seconds.append(call_ours(arguments))
-            result.peer_seconds.append(call_peer(arguments))
-    return result
+            taken = call_ours(arguments), call_peer(arguments)
+            for name, result in results.items():
+                result.ours_seconds.append(taken[0][name])
+                result.peer_seconds.append(taken[1][name])
+    return list(results.values())
 
 
 def python_of(packages: tuple[str, ...]) -> Path:
@@ -99,7 +137,7 @@ def python_of(packages: tuple[str, ...]) -> Path:
 
 @contextmanager
 def _server(side: Side) -> Iterator[Any]:
-    """A process that calls the side's function for each line of JSON and answers with the seconds it took."""
+    """A process that calls the side's function for each line of JSON and answers with what it took."""
     process = subprocess.Popen(
         [python_of(side.packages), _SERVER, side.function], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -107,13 +145,14 @@ def _server(side: Side) -> Iterator[Any]:
         raise RuntimeError("the process of a side has no pipes")
     requests, answers = process.stdin, process.stdout
 
-    def call(arguments: Sequence[Any]) -> float:
+    def call(arguments: Sequence[Any]) -> dict[str, float]:
         requests.write(json.dumps(list(arguments)) + "\n")
         requests.flush()
         answer = answers.readline()
         if not answer:
             raise RuntimeError(f"'{side.name}' ended; its message is above")
-        return float(json.loads(answer))
+        taken: dict[str, float] = json.loads(answer)
+        return taken
 
     try:
         yield call
@@ -127,10 +166,11 @@ def report(comparisons: Sequence[Comparison], path: Path | None = None) -> str:
     lines = ["| case | ours (median) | peer (median) | ratio | note |", "| --- | --- | --- | --- | --- |"]
     for entry in comparisons:
         ours, peer = statistics.median(entry.ours_seconds), statistics.median(entry.peer_seconds)
-        verdict = f"{entry.ratio:.2f}×" + ("" if entry.ratio >= 1 else " (slower)")
+        worse = " (slower)" if entry.unit == "s" else " (more)"
+        verdict = f"{entry.ratio:.2f}×" + ("" if entry.ratio >= 1 else worse)
+        figures = [f"{1e3 * v:.1f} ms" if entry.unit == "s" else f"{v:.0f} {entry.unit}" for v in (ours, peer)]
         lines.append(
-            f"| {entry.case} | {entry.ours}: {1e3 * ours:.1f} ms | {entry.peer}: {1e3 * peer:.1f} ms "
-            f"| {verdict} | {entry.note} |"
+            f"| {entry.case} | {entry.ours}: {figures[0]} | {entry.peer}: {figures[1]} | {verdict} | {entry.note} |"
         )
     if path is not None:
         machine = {"system": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version()}

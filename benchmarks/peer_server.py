@@ -20,16 +20,27 @@ def load(function: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
 
 
+def peak_mib() -> float:
+    """Largest resident memory of this process so far in MiB; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
+
+
 def main() -> None:
-    """Answer each line of JSON arguments with the seconds the call took; everything else goes to stderr."""
+    """Answer each line of JSON arguments with what the call took; everything else goes to stderr."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     function = load(sys.argv[1])
     for line in sys.stdin:
         arguments = json.loads(line)
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         function(*arguments)
-        answers.write(json.dumps(time.perf_counter() - start) + "\n")
+        taken = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
+        answers.write(json.dumps({**taken, "peak_mib": peak_mib()}) + "\n")
         answers.flush()
 
 

@@ -1,0 +1,1 @@
+"""Made-up inputs of benchmarks that are too large to keep."""
