@@ -17,6 +17,7 @@ from stroma.models.spectra import SpectrumCNN, SpectrumMLP
 from stroma.models.superpixel import EncoderClassifier
 from stroma.models.tabular import ImageTableNetwork
 from stroma.models.wavelengths import TIVITA_NM
+from stroma.models.xcit import xcit
 from tests.models import originals as o
 
 
@@ -185,6 +186,19 @@ def test_class_names_of_the_three_historic_mappings() -> None:
     assert mapping_names(full) == ("a", "b")
     assert mapping_names(full | {"zero_is_invalid": True, "last_valid_label_index": 2}) == ("b", "c")
     assert mapping_names({"false": 0, "true": 1}) == ("false", "true")
+
+
+def test_files_with_a_published_name_bring_their_card(tmp_path: Path) -> None:
+    name = "2022-02-03_22-58-44_generated_default_rgb_model_comparison"
+    state = SpectrumMLP(channels=3, classes=19).state_dict()
+    run = o.htc_run(tmp_path / "pixel" / name, {"fold_0": state}, o.htc_config("pixel", 3))
+    published = stroma.load_model(run).loaded.description.published
+    assert published is not None
+    assert published.name == f"pixel@{name}"
+    torch.save(xcit(encoder="xcit_small_12_p16_224").state_dict(), tmp_path / "prostate_small.pth")
+    description = stroma.load_model(tmp_path / "prostate_small.pth").loaded.description
+    assert description.prepare is not None
+    assert [step.name for step in description.prepare.steps] == ["divide", "mean_std"]
 
 
 def test_run_folders_that_lack_something_are_refused(run: Path) -> None:

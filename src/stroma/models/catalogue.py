@@ -46,6 +46,11 @@ def find(name: str) -> list[PublishedModel]:
     return [known[original] for entry, original in lowered.items() if entry in wanted]
 
 
+def by_file(name: str) -> PublishedModel | None:
+    """The published model whose file has this name, if there is one."""
+    return next((card for card in catalogue().values() if card.file.name == name), None)
+
+
 def is_published(name: str) -> bool:
     """Whether `find` knows the name."""
     try:

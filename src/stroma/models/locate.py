@@ -15,7 +15,7 @@ from stroma.core.errors import InvalidData, MissingFile, UsageError, nearest
 from stroma.models import fetch, hub
 from stroma.models.archive import unpack
 from stroma.models.card import PublishedModel
-from stroma.models.catalogue import find, is_published
+from stroma.models.catalogue import by_file, find, is_published
 from stroma.models.describe import Description
 from stroma.models.htc_run import HtcRun, is_htc_run, read_config
 from stroma.models.recognise import recognise
@@ -145,6 +145,7 @@ def _fetched_run(card: PublishedModel, folder: Path) -> Path:
 
 def _htc_members(folder: Path, published: PublishedModel | None = None) -> list[Member]:
     run = HtcRun.open(folder)
+    published = published or by_file(f"{folder.absolute().parent.name}@{folder.absolute().name}.zip")
     description = Description.of_htc(run, published)
     return [Member(fold, path, description) for fold, path in run.checkpoints.items()]
 
@@ -214,8 +215,11 @@ def _described(path: Path, architecture: Component | None) -> Description:
 
     state = read_weights(path).state
     found = recognise(state)
+    card = by_file(path.name)
     if architecture is not None:
         found = channels_and_classes(architecture, state, where=path)
+    elif card is not None and found is not None and card.model.name == found.model.name:
+        return Description.of_published(card)
     if found is None:
         first = ", ".join(list(state)[:3])
         raise InvalidData(
