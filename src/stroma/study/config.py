@@ -54,7 +54,7 @@ class SplitRule(Section):
         test_fraction: Fraction of the subjects to keep aside instead, 0-1.
         validation_fraction: With one fold, the fraction of the remaining subjects used for validation, 0-1.
         column: For `column`.
-        file: For `file`: Parquet or CSV, relative to study.yaml.
+        file: For `file`: Parquet, CSV, or a data specification of htc (JSON); relative to study.yaml.
     """
 
     model_config = ConfigDict(populate_by_name=True)

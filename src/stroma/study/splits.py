@@ -102,7 +102,7 @@ class Splits:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read splits from Parquet or CSV.
+        """Read splits from Parquet, CSV, or a data specification of htc (JSON).
 
         A CSV needs `image_id` and `role`; without `fold` there is one fold, without `set` a set is its role.
 
@@ -112,6 +112,10 @@ class Splits:
         """
         if path.suffix.lower() == ".parquet":
             return cls.of(read_table(path, format=SPLITS_FORMAT), where=path)
+        if path.suffix.lower() == ".json":
+            from stroma.study.htc.specs import read_data_spec
+
+            return cls(read_data_spec(path).splits.table)
         return cls.of(read_any_table(path), where=path)
 
     @classmethod
