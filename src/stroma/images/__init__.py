@@ -9,6 +9,7 @@ registry = Registry(
         "Image": "stroma.images.image:Image",
         "Box": "stroma.images.image:Box",
         "tivita": "stroma.images.tivita:TivitaImage",
+        "store": "stroma.images.store:StoreImage",
         "openslide": "stroma.images.slide:SlideImage",
         "tiff": "stroma.images.tiff:TiffImage",
         "picture": "stroma.images.picture:PictureImage",
