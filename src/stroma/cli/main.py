@@ -11,7 +11,9 @@ from stroma import __version__
 
 VERBS: dict[str, tuple[str, str]] = {
     "demo": ("stroma.cli.demo:command", "Run the whole of Stroma on data it makes, and write a report"),
+    "info": ("stroma.cli.info:command", "Show versions, devices, settings and data sets"),
     "init": ("stroma.cli.init:command", "Recognise a folder of images and describe it in study.yaml"),
+    "check": ("stroma.cli.check:command", "Check every image and annotation of a study"),
     "inspect": ("stroma.cli.inspect:command", "Say what a file is and how to open it"),
     "phantom": ("stroma.cli.phantom:command", "Make a synthetic study with known truth"),
     "train": ("stroma.cli.train:command", "Train a network from a configuration"),
@@ -20,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "slide": ("stroma.cli.slide:command", "Look at slides, draw them small, convert them"),
     "tissue": ("stroma.cli.tissue:command", "Find tissue on slides: masks and outlines"),
     "tile": ("stroma.cli.tile:command", "Find tissue and cut slides into tiles"),
+    "quality": ("stroma.cli.quality:command", "Measure tiles and find those unlike the others"),
     "embed": ("stroma.cli.embed:command", "Turn tiles into feature vectors with a pretrained encoder"),
     "cluster": ("stroma.cli.cluster:command", "Cluster feature vectors"),
     "models": ("stroma.cli.models:command", "List, fetch, import, verify and export weights"),

@@ -9,6 +9,8 @@ registry = Registry(
         "InitOptions": "stroma.prepare.index:InitOptions",
         "tile": "stroma.prepare.tiles:tile",
         "TileOptions": "stroma.prepare.tile_options:TileOptions",
+        "quality": "stroma.prepare.tile_quality:quality",
+        "QualityOptions": "stroma.prepare.tile_quality:QualityOptions",
         "tissue": "stroma.prepare.tissue:tissue",
         "TissueOptions": "stroma.prepare.tissue_options:TissueOptions",
         "find_tissue": "stroma.prepare.slide_tissue:find_tissue",
