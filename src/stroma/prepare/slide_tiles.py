@@ -106,6 +106,7 @@ def tile_slide(source: Source, options: TileOptions) -> SlideReport:
             columns = region_columns(regions, image, table.select("x", "y", "w", "h").to_numpy(), options)
             table = pl.concat([table, columns], how="horizontal")
             table = table.filter(pl.col("annotated") >= options.min_annotated - 1e-9)
+        _probe(image, table)
         write = histoprep.write_folder if options.preset == "histoprep" else _write_files
         outputs = write(image, source.image_id, table, tissue, options, provenance)
     with stage("write"):
@@ -113,6 +114,13 @@ def tile_slide(source: Source, options: TileOptions) -> SlideReport:
     size = int(grid[0, 2])
     notes = () if options.tma else _notes(image, size, mpp, options)
     return SlideReport(len(table), len(boxes), size, tissue.fraction, tissue.threshold, notes)
+
+
+def _probe(image: Image, table: pl.DataFrame) -> None:
+    """Read a pixel of the first, middle and last tile: a small level can be whole where level 0 is damaged."""
+    for row in sorted({0, len(table) // 2, len(table) - 1}) if len(table) else ():
+        x, y, w, h = table.select("x", "y", "w", "h").row(row)
+        image.read(x + w // 2, y + h // 2, 1, 1)
 
 
 def count_tiles(output: Path, image_id: str) -> int:

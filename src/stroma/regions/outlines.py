@@ -145,8 +145,9 @@ def _split_at_repeats(
         [np.delete(owner, touching)],
     )
     count = len(owners[0])
-    for index in touching:
-        for loop in _loops(corners[ring == index]):
+    begins, ends = (np.searchsorted(ring, touching, side) for side in ("left", "right"))  # `ring` ascends
+    for index, begin, end in zip(touching.tolist(), begins.tolist(), ends.tolist(), strict=True):
+        for loop in _loops(corners[begin:end]):
             parts.append(loop)
             rings.append(np.full(len(loop), count))
             owners.append(owner[index : index + 1])
