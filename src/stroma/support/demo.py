@@ -113,13 +113,13 @@ def demo(options: DemoOptions) -> VerbResult:
     pages = ReportOptions(inputs=(run, clusters), output=page, overwrite=True)
     steps.run("Write the report", report, pages)
     scores = read_table(run / "tables" / "test" / "scores.parquet")
-    baseline, tiles = _baseline_lines(run), _cluster_lines(clusters)
     return VerbResult(
         output=page,
         lines=[
             "",
             "Organs of subjects that were not trained on:",
             *score_lines(scores),
+            *_baseline_lines(run),
             *_cluster_lines(clusters),
             "",
         ],
