@@ -32,8 +32,8 @@ APPLY = Side(
 )
 PEER = Side(
     "torchstain",
-    _READ + "from torchstain.normalizers import MacenkoNormalizer\n"
-    "normalizer = MacenkoNormalizer(backend='torch')\n"
+    _READ + "import torchstain\n"
+    "normalizer = torchstain.normalizers.MacenkoNormalizer(backend='torch')\n"
     "def run(path):\n    return [normalizer.normalize(tile, stains=False) for tile in batch(path)]\n",
     ("torchstain==1.4.1", "torch"),
 )
