@@ -1,8 +1,10 @@
 import csv
 import json
+import pickle
 import re
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import PIL.Image
 import polars as pl
@@ -191,6 +193,60 @@ def test_htc_file_names_tell_image_layer_annotator_and_label(tmp_path):
     assert found.geometry.bounds == (0.5, 0.5, 4.5, 4.5)
 
 
+def masks_of(tmp_path, name, pixels):
+    (tmp_path / "in").mkdir(exist_ok=True)
+    PIL.Image.fromarray(pixels).save(tmp_path / "in" / name)
+    return tmp_path / "in"
+
+
+def test_colour_masks_need_a_table(tmp_path):
+    pixels = np.zeros((6, 9, 3), np.uint8)
+    pixels[1:3, 1:3], pixels[4:6, 5:9] = (255, 0, 0), (0, 0, 255)
+    folder = masks_of(tmp_path, "x.png", pixels)
+    assert "colour image" in convert(folder, tmp_path / "o", "geojson").failed[0].message
+    convert(folder, tmp_path / "o", "geojson", colour=("#ff0000=tumor", "0,0,255=stroma"))
+    assert [(a.label, a.geometry.area) for a in read_geojson(tmp_path / "o" / "x.geojson")] == [
+        ("tumor", 4),
+        ("stroma", 8),
+    ]
+    failed = convert(folder, tmp_path / "p", "geojson", colour=("#ff0000=tumor",)).failed
+    assert "#0000ff (first at x=5, y=4)" in failed[0].message
+
+
+def test_instance_masks_give_one_object_per_value(tmp_path):
+    ids = np.zeros((6, 9), np.uint16)
+    ids[1:3, 1:3], ids[1:3, 3:5], ids[5, 0], ids[5, 8] = 300, 7, 9, 9
+    convert(masks_of(tmp_path, "x.png", ids), tmp_path / "o", "geojson", instances=True, label=("cell",))
+    found = read_geojson(tmp_path / "o" / "x.geojson")
+    assert [(a.identifier, a.label, a.geometry.area) for a in found] == [
+        ("7", "cell", 4),
+        ("9", "cell", 2),
+        ("300", "cell", 4),
+    ]
+
+
+def test_segmentations_of_htc(tmp_path):
+    mask = np.full((6, 9), 255, np.uint8)
+    mask[1:3, 1:3], mask[4:6, 5:9], mask[0, 0] = 0, 3, 254
+    frame = imagecodecs.blosc_encode(mask.tobytes(), level=9, compressor="zstd", typesize=1, shuffle="shuffle")
+    header = pickle.dumps({"polygon#annotator1": (mask.shape, mask.dtype, len(frame))}, protocol=4)
+    (tmp_path / "P086#2021_04_15_09_22_02.blosc").write_bytes(header + frame)
+    options = AnnotationImportOptions(
+        inputs=(tmp_path / "P086#2021_04_15_09_22_02.blosc",), output=tmp_path / "o", label=("0=stomach", "3=liver")
+    )
+    assert import_annotations(options).exit_code == 0
+    ((key, found),) = read_annotation_table(tmp_path / "o" / "annotations.parquet").items()
+    assert key == ("P086#2021_04_15_09_22_02", "polygon", "annotator1")
+    assert [(a.label, a.geometry.area) for a in found] == [("stomach", 4), ("liver", 8)]
+    table = tmp_path / "o" / "annotations.parquet"
+    (tmp_path / "images").mkdir()
+    PIL.Image.fromarray(mask).save(tmp_path / "images" / "P086#2021_04_15_09_22_02.png")
+    again = {"images": (tmp_path / "images",), "label": ("0=stomach", "3=liver"), "to": "mask"}
+    export_annotations(AnnotationConvertOptions(inputs=(table,), output=tmp_path / "m", **again))
+    drawn = read_mask(tmp_path / "m" / "P086%232021_04_15_09_22_02.png")
+    assert np.array_equal(drawn, np.where(mask == 254, 255, mask))
+
+
 def test_summary_counts_and_densities(drawn, images, tmp_path):
     tissue = tmp_path / "tiles" / "tissue"
     tissue.mkdir(parents=True)
@@ -264,7 +320,7 @@ def test_scripts_for_qupath_are_written_and_never_overwritten_silently(tmp_path,
 
 def test_labels_on_the_command_line():
     assert parse_labels(["a", "7=b", "c"]) == {1: "a", 7: "b", 3: "c"}
-    for wrong in (["0=a"], ["x=a"], ["1="], ["a", "1=b"], ["a", "a"]):
+    for wrong in (["256=a"], ["x=a"], ["1="], ["a", "1=b"], ["a", "a"]):
         with pytest.raises(UsageError, match="--label"):
             parse_labels(wrong)
 

@@ -13,14 +13,16 @@ import shapely
 from numpy.typing import NDArray
 
 from stroma.core.errors import InvalidData, UsageError
+from stroma.images.htc_blosc import read_htc_blosc
 from stroma.prepare.annotation_images import ImageFacts, Images
 from stroma.prepare.annotation_table import read_annotation_table
 from stroma.regions.annotation import Annotation
 from stroma.regions.coco import read_coco
 from stroma.regions.coordinates import read_contour_table, read_coordinates_csv, read_polygon_list
 from stroma.regions.geojson import read_geojson
-from stroma.regions.masks import grey_from_rgb, read_mask
+from stroma.regions.masks import grey_from_rgb, read_mask, rgb_to_index
 from stroma.regions.nrrd import read_mitk_nrrd
+from stroma.regions.outlines import polygons_from_mask
 from stroma.regions.rle import RunEncoder, decode_runs
 from stroma.regions.rle_csv import ENCODING_COLUMNS, read_rle_csv
 from stroma.regions.run_outlines import polygons_from_runs
@@ -28,11 +30,12 @@ from stroma.regions.xml_annotations import read_xml
 
 SUFFIXES = (
     ".geojson", ".geojson.gz", ".json", ".json.gz", ".xml", ".ndpa", ".csv", ".tsv", ".nrrd", ".parquet", ".png",
-    ".tif", ".tiff", ".bmp", ".npy",
+    ".tif", ".tiff", ".bmp", ".npy", ".blosc",
 )  # fmt: skip
 """What is looked for in folders."""
 _HTC = re.compile(r"(?P<image>.+)#(?P<layer>[^#]+)#(?P<annotator>[^#]+)#(?P<label>[^#]+)#(coordinates|binary)")
 _BEGINNING = 65_536
+_HTC_OVERLAP = 254
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,16 @@ class ReadRules:
     Attributes:
         images: The images they belong to.
         labels: Value → class for masks; empty names classes by their values.
+        colours: `#rrggbb` → class for colour masks; black is background unless it stands here.
+        instances: Whether each value of a mask is an object rather than a class.
         qupath_bounds: Whether GeoJSON counts from the corner of the scanned area, as QuPath does.
         pixel_centre: What lists of coordinates call the centre of the first pixel.
     """
 
     images: Images = field(default_factory=Images)
     labels: Mapping[int, str] = field(default_factory=dict)
+    colours: Mapping[str, str] = field(default_factory=dict)
+    instances: bool = False
     qupath_bounds: bool = False
     pixel_centre: float = 0.0
 
@@ -78,15 +85,22 @@ def kind_of(path: Path) -> str:
     """Which dialect a file is in.
 
     Returns:
-        `geojson`, `coco`, `polygon-list`, `xml`, `rle-csv`, `contour-table`, `coordinates`, `nrrd`, `table` or
-        `mask`.
+        `geojson`, `coco`, `polygon-list`, `xml`, `rle-csv`, `contour-table`, `coordinates`, `nrrd`, `htc-blosc`,
+        `table` or `mask`.
 
     Raises:
         InvalidData: none that is known.
     """
     name = path.name.lower().removesuffix(".gz")
     suffix = Path(name).suffix
-    fixed = {".geojson": "geojson", ".xml": "xml", ".ndpa": "xml", ".nrrd": "nrrd", ".parquet": "table"}
+    fixed = {
+        ".geojson": "geojson",
+        ".xml": "xml",
+        ".ndpa": "xml",
+        ".nrrd": "nrrd",
+        ".parquet": "table",
+        ".blosc": "htc-blosc",
+    }
     fixed |= dict.fromkeys((".png", ".tif", ".tiff", ".bmp", ".npy"), "mask")
     if suffix in fixed:
         return fixed[suffix]
@@ -109,7 +123,7 @@ def kind_of(path: Path) -> str:
         "is in no annotation format that Stroma knows",
         where=path,
         next_step="Known are GeoJSON, COCO, ASAP, ImageScope and NDP.view XML, RLE CSV, contour tables, coordinate "
-        "lists, MITK NRRD, masks, and annotations.parquet",
+        "lists, MITK NRRD, blosc of htc, masks, and annotations.parquet",
     )
 
 
@@ -132,7 +146,7 @@ def read_annotation_file(path: Path, rules: ReadRules) -> list[AnnotatedFile]:
         StromaError: of the dialect's reader, or the file matches no image.
     """
     kind = kind_of(path)
-    several = {"coco": _coco, "rle-csv": _rle_csv, "table": _table}
+    several = {"coco": _coco, "rle-csv": _rle_csv, "table": _table, "htc-blosc": _htc_blosc}
     if kind in several:
         return several[kind](path, rules)
     entry = _locate(_stem(path), rules, path)
@@ -156,12 +170,16 @@ def _locate(key: str, rules: ReadRules, path: Path) -> AnnotatedFile:
     found = _HTC.fullmatch(key)
     layer, annotator = (found["layer"], found["annotator"]) if found else ("", "")
     name = found["image"] if found else key.partition("#")[0] if path.suffix == ".nrrd" else key
+    return replace(_locate_image(name, rules, path), layer=layer, annotator=annotator)
+
+
+def _locate_image(name: str, rules: ReadRules, path: Path) -> AnnotatedFile:
     try:
         image_id = rules.images.match(name)
     except InvalidData as error:
         raise InvalidData(error.what, where=path, next_step=error.next_step) from error
     facts = None if image_id is None else rules.images.facts(image_id)
-    return AnnotatedFile(image_id or name, (), facts, None if facts is None else facts.size, layer, annotator)
+    return AnnotatedFile(image_id or name, (), facts, None if facts is None else facts.size)
 
 
 def _geojson(path: Path, rules: ReadRules, entry: AnnotatedFile) -> AnnotatedFile:
@@ -205,18 +223,70 @@ def _nrrd(path: Path, rules: ReadRules, entry: AnnotatedFile) -> AnnotatedFile:
 
 
 def _mask(path: Path, rules: ReadRules, entry: AnnotatedFile) -> AnnotatedFile:
-    mask = grey_from_rgb(read_mask(path), where=path)
+    stored = read_mask(path)
+    if rules.colours:
+        numbers = {name: value for value, name in enumerate(dict.fromkeys(rules.colours.values()), start=1)}
+        table = {"#000000": 0} | {colour: numbers[name] for colour, name in rules.colours.items()}
+        mask, labels = rgb_to_index(stored, table, where=path), {value: name for name, value in numbers.items()}
+    else:
+        mask, labels = grey_from_rgb(stored, where=path), dict(rules.labels)
     factor = _downsample(mask.shape, entry.size, path)
     found = _HTC.fullmatch(_stem(path))
-    annotations: list[Annotation] = []
-    for value in np.unique(mask[mask != 0]).tolist():
-        if rules.labels and value not in rules.labels:
-            known = ", ".join(f"{number}={name}" for number, name in rules.labels.items())
-            raise InvalidData(f"holds the value {value}, which has no label", where=path, next_step=f"Known: {known}")
-        label = found["label"] if found else rules.labels.get(value, str(value))
-        annotations += [Annotation(shape, label=label) for shape in _outlines(mask == value, factor)]
+    if found:
+        labels = dict.fromkeys(np.unique(mask[mask != 0]).tolist(), found["label"])
+    objects = _instances(mask, labels, factor) if rules.instances else _classes(mask, labels, factor, path)
     size = entry.size or (mask.shape[0], mask.shape[1])
-    return replace(entry, annotations=tuple(annotations), size=size, exact=factor == 1)
+    return replace(entry, annotations=tuple(objects), size=size, exact=factor == 1)
+
+
+def _classes(mask: NDArray[Any], labels: Mapping[int, str], factor: float, path: Path) -> list[Annotation]:
+    """Outlines of a mask of classes; 0 is background unless it has a label."""
+    objects: list[Annotation] = []
+    for value in np.unique(mask).tolist():
+        if value == 0 and 0 not in labels:
+            continue
+        if labels and value not in labels:
+            known = ", ".join(f"{number}={name}" for number, name in labels.items())
+            raise InvalidData(f"holds the value {value}, which has no label", where=path, next_step=f"Known: {known}")
+        label = labels.get(value, str(value))
+        objects += [Annotation(shape, label=label) for shape in _outlines(mask == value, factor)]
+    return objects
+
+
+def _instances(mask: NDArray[Any], labels: Mapping[int, str], factor: float) -> list[Annotation]:
+    """One annotation per value of an instance mask, all of the first class."""
+    values, shapes = polygons_from_mask(mask, downsample=factor)
+    label, objects = next(iter(labels.values()), None), list[Annotation]()
+    for parts in np.split(np.arange(len(values)), np.flatnonzero(np.diff(values)) + 1):
+        if len(parts):
+            shape = shapes[parts[0]] if len(parts) == 1 else shapely.MultiPolygon(list(shapes[parts]))
+            objects.append(Annotation(shape, label=label, identifier=str(values[parts[0]])))
+    return objects
+
+
+def _htc_blosc(path: Path, rules: ReadRules) -> list[AnnotatedFile]:
+    """A segmentation of htc: annotation name → mask of label indices; 254 (overlap) and 255 are not annotated."""
+    content = read_htc_blosc(path)
+    if not isinstance(content, dict):
+        raise InvalidData("is a single array, where a segmentation has one per annotation name", where=path)
+    result = []
+    for name, stored in content.items():
+        image = _locate_image(_stem(path), rules, path)
+        layer, _, annotator = str(name).partition("#")
+        layers = stored if stored.ndim == 3 else stored[None]
+        factor = _downsample(layers.shape[1:], image.size, path)
+        objects: list[Annotation] = []
+        for plane in layers:
+            shifted = np.where(plane >= _HTC_OVERLAP, 0, plane.astype(np.int64) + 1)
+            labels = {value + 1: label for value, label in rules.labels.items()} or {
+                value: str(value - 1) for value in np.unique(shifted).tolist() if value
+            }
+            objects += _classes(shifted, labels, factor, path)
+        size = image.size or (layers.shape[1], layers.shape[2])
+        result.append(
+            replace(image, annotations=tuple(objects), size=size, layer=layer, annotator=annotator, exact=factor == 1)
+        )
+    return result
 
 
 def _downsample(shape: Sequence[int], size: tuple[int, int] | None, path: Path) -> float:

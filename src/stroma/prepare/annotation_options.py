@@ -38,6 +38,8 @@ class AnnotationOptions(VerbOptions):
         (), description="The images: files, folders, patterns or a study.yaml; tells sizes and scales"
     )
     label: tuple[str, ...] = Field((), description="A class, as NAME or, for masks, VALUE=NAME; repeat for more")
+    colour: tuple[str, ...] = Field((), description="A class of colour masks, as #rrggbb=NAME; repeat for more")
+    instances: bool = Field(False, description="Each value of a mask is an object, not a class")
     qupath_bounds: bool = Field(False, description="GeoJSON counts from the scanned area's corner, as in QuPath")
     pixel_centre: float = Field(0.0, description="Centre of the first pixel in coordinate lists: 0, or 0.5")
     repair: bool = Field(False, description="Mend outlines that cross themselves instead of refusing them")
@@ -98,21 +100,40 @@ def parse_labels(texts: Sequence[str]) -> dict[int, str]:
     """Value → class from `NAME` (numbered from 1 on in their order) and `VALUE=NAME`.
 
     Raises:
-        UsageError: a value that is no number from 1 to 255, or a value or a name that comes twice.
+        UsageError: a value that is no number from 0 to 255, or a value or a name that comes twice.
     """
     labels: dict[int, str] = {}
     for position, text in enumerate(texts, start=1):
         value, equals, name = text.partition("=")
         if not equals:
             value, name = str(position), text
-        if not value.strip().isdigit() or not 1 <= int(value) <= 255 or not name.strip():
+        if not value.strip().isdigit() or not int(value) <= 255 or not name.strip():
             raise UsageError(
-                f"cannot read '--label {text}'", next_step="Write NAME or VALUE=NAME, VALUE from 1 to 255"
+                f"cannot read '--label {text}'", next_step="Write NAME or VALUE=NAME, VALUE from 0 to 255"
             )
         if int(value) in labels or name.strip() in labels.values():
             raise UsageError(f"'--label {text}' repeats a value or a name")
         labels[int(value)] = name.strip()
     return labels
+
+
+def parse_colours(texts: Sequence[str]) -> dict[str, str]:
+    """`#rrggbb` → class from `COLOUR=NAME` texts.
+
+    Raises:
+        UsageError: a text of another form, or a colour that comes twice.
+        InvalidData: a colour that is none.
+    """
+    colours: dict[str, str] = {}
+    for text in texts:
+        colour, equals, name = text.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"cannot read '--colour {text}'", next_step="Write #rrggbb=NAME")
+        red, green, blue = parse_colour(colour)
+        if f"#{red:02x}{green:02x}{blue:02x}" in colours:
+            raise UsageError(f"'--colour {text}' repeats a colour")
+        colours[f"#{red:02x}{green:02x}{blue:02x}"] = name.strip()
+    return colours
 
 
 def gather(options: AnnotationOptions) -> Gathered:
@@ -123,7 +144,14 @@ def gather(options: AnnotationOptions) -> Gathered:
         UsageError: labels that cannot be read.
     """
     labels = parse_labels(options.label)
-    rules = ReadRules(Images(options.images), labels, options.qupath_bounds, options.pixel_centre)
+    rules = ReadRules(
+        Images(options.images),
+        labels,
+        parse_colours(options.colour),
+        options.instances,
+        options.qupath_bounds,
+        options.pixel_centre,
+    )
     clock, failed = StageClock(), list[Failed[Path]]()
     found: dict[tuple[str, str, str], AnnotatedFile] = {}
     notes: dict[str, None] = {}

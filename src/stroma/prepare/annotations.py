@@ -268,15 +268,17 @@ def _write_mask(path: Path, file: AnnotatedFile, labels: dict[int, str]) -> None
     shapes = np.empty(len(areas), dtype=object)
     shapes[:] = [annotation.geometry for _, annotation in areas]
     height, width = _size(file)
+    background = IGNORE if 0 in labels else 0
     if path.suffix == ".tiff":
         mpp = None if file.facts is None else file.facts.mpp
-        write_mask_pyramid(path, shapes, values, (height, width), mpp=mpp)
+        write_mask_pyramid(path, shapes, values, (height, width), mpp=mpp, background=background)
         return
     mapping = LabelMapping.of(labels[value] for value in sorted(labels))
     palette = np.zeros((256, 3), dtype=np.uint8)
     for value, name in labels.items():
         palette[value] = mapping.palette[mapping.index(name)]
-    write_mask_png(path, mask_from_polygons(shapes, 0, 0, width, height, values=values), palette)
+    mask = mask_from_polygons(shapes, 0, 0, width, height, values=values, background=background)
+    write_mask_png(path, mask, palette)
 
 
 def _size(file: AnnotatedFile) -> tuple[int, int]:
