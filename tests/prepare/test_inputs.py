@@ -136,3 +136,13 @@ def test_a_study_brings_its_ids_and_subjects(tmp_path: Path) -> None:
     assert found.sources[0].options == {"mpp": 0.5}
     assert found.subjects_known
     assert any("study.yaml" in note for note in find_inputs([tmp_path]).notes)
+
+
+def test_parts_of_slides_of_several_files_are_no_slides(tmp_path: Path) -> None:
+    """Hamamatsu VMS and 3DHISTECH MRXS name their parts after the slide."""
+    names = ["a.mrxs", "a/Dat.jpg", "b.vms", "b(1,0).jpg", "b_macro.jpg", "b.jpg", "b2.png", "b.svs", "c/b_macro.jpg"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "b.svs").rename(tmp_path / "b-2.svs")
+    assert ids(tmp_path) == ["a", "b", "b-2", "b2", "c/b_macro"]

@@ -15,6 +15,7 @@ from stroma.images import registry
 from stroma.images.open import READERS, missing
 from stroma.study.config import STUDY_FILE
 from stroma.study.layouts.layout import identifier
+from stroma.study.layouts.slides import companions
 from stroma.study.listing import is_hidden, list_files
 from stroma.study.patterns import without_suffix
 from stroma.study.study import open_study
@@ -144,11 +145,13 @@ def _in_folder(folder: Path, output: Path | None, notes: list[str], suffixes: tu
 
 
 def _images_among(paths: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path]:
-    """Those that end as a reader wants it, and of the files of a DICOM slide the first."""
+    """Those that end as a reader wants it and belong to no other slide, and of a DICOM slide the first file."""
     kept: list[Path] = []
     series: set[tuple[Path, bytes]] = set()
-    for path in paths:
-        if not path.name.lower().endswith(suffixes):
+    candidates = [path for path in paths if path.name.lower().endswith(suffixes)]
+    parts = companions(path.as_posix() for path in candidates)
+    for path in candidates:
+        if parts.hold(path.as_posix()):
             continue
         if path.suffix.lower() == ".dcm":
             identity = (path.parent, _dicom_slide_series(path))

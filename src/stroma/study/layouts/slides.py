@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,8 +22,10 @@ from stroma.study.layouts.layout import (
 )
 from stroma.study.layouts.masks import image_row
 from stroma.study.listing import Listing, Problem, is_hidden, list_files
-from stroma.study.patterns import IMAGE_SUFFIXES, PICTURE_SUFFIXES, suffix_of, without_suffix
+from stroma.study.patterns import IMAGE_SUFFIXES, PICTURE_SUFFIXES, SLIDE_SUFFIXES, suffix_of, without_suffix
 
+_SEVERAL_FILES = frozenset({".mrxs", ".vms", ".vmu"})
+_AFTER_VMS = "(_.- "
 _OPENERS = 4  # opening a slide waits for the disk or the network most of the time
 
 
@@ -59,9 +61,9 @@ class SlideFolder:
         """
         problems = list(listing.problems)
         files = slide_files(listing, pictures=self.pictures)
-        companions = _companions(files)
+        parts = companions(files)
         rest = set(files)
-        others = [p for p in listing.files if p not in rest and not is_hidden(p) and not _belongs(p, companions)]
+        others = [p for p in listing.files if p not in rest and not is_hidden(p) and not parts.hold(p)]
         problems += other_files(others)
         with ThreadPoolExecutor(_OPENERS) as pool:
             found = list(pool.map(lambda path: _open(listing.root, path), _one_per_series(listing.root, files)))
@@ -92,18 +94,43 @@ def slide_files(listing: Listing, *, pictures: bool = False) -> list[str]:
     """Files with the suffix of a slide, without those that belong to another slide."""
     wanted = IMAGE_SUFFIXES if pictures else IMAGE_SUFFIXES - PICTURE_SUFFIXES
     files = [path for path in listing.files if suffix_of(path) in wanted and not is_hidden(path)]
-    companions = _companions(files)
-    return [path for path in files if not _belongs(path, companions)]
+    parts = companions(files)
+    return [path for path in files if not parts.hold(path)]
 
 
-def _companions(files: Sequence[str]) -> tuple[str, ...]:
-    """Beginnings of the paths that belong to a slide of several files: `x/` of `x.mrxs`, `x` of `x.vms`."""
-    folders = [f"{without_suffix(path)}/" for path in files if suffix_of(path) == ".mrxs"]
-    return (*folders, *(without_suffix(path) for path in files if suffix_of(path) in {".vms", ".vmu"}))
+def companions(files: Iterable[str]) -> Companions:
+    """What belongs to slides of several files among `files`, given with `/`."""
+    paths = [path for path in files if suffix_of(path) in _SEVERAL_FILES]
+    return Companions(
+        tuple(f"{without_suffix(path)}/" for path in paths if suffix_of(path) == ".mrxs"),
+        tuple(
+            f"{without_suffix(path)}{character}"
+            for path in paths
+            if suffix_of(path) != ".mrxs"
+            for character in _AFTER_VMS
+        ),
+    )
 
 
-def _belongs(path: str, companions: tuple[str, ...]) -> bool:
-    return path.startswith(companions) and suffix_of(path) not in {".mrxs", ".vms", ".vmu"}
+@dataclass(frozen=True)
+class Companions:
+    """Beginnings of the paths of files that belong to a slide beside them.
+
+    Attributes:
+        folders: `x/` of `x.mrxs`.
+        stems: `x(`, `x_`, `x.` and so on of `x.vms`: `x(1,0).jpg`, `x_macro.jpg`, `x.opt` are parts of it, while
+            `x2.svs` and `x-2.svs` are not.
+    """
+
+    folders: tuple[str, ...]
+    stems: tuple[str, ...]
+
+    def hold(self, path: str) -> bool:
+        """Whether `path` is one of them."""
+        if suffix_of(path) in _SEVERAL_FILES:
+            return False
+        is_part = suffix_of(path) not in SLIDE_SUFFIXES
+        return path.startswith(self.folders) or (is_part and path.startswith(self.stems))
 
 
 def _one_per_series(root: Path, files: Sequence[str]) -> Iterator[str]:
