@@ -16,6 +16,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "check": ("stroma.cli.check:command", "Check every image and annotation of a study"),
     "inspect": ("stroma.cli.inspect:command", "Say what a file is and how to open it"),
     "phantom": ("stroma.cli.phantom:command", "Make a synthetic study with known truth"),
+    "prepare": ("stroma.cli.prepare:command", "Prepare images for fast reading: normalised cubes, superpixels"),
     "train": ("stroma.cli.train:command", "Train a network from a configuration"),
     "predict": ("stroma.cli.predict:command", "Apply a trained run to images"),
     "evaluate": ("stroma.cli.evaluate:command", "Score predictions, subject by subject"),

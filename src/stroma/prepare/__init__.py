@@ -7,6 +7,10 @@ registry = Registry(
     {
         "init": "stroma.prepare.index:init",
         "InitOptions": "stroma.prepare.index:InitOptions",
+        "check": "stroma.prepare.check:check",
+        "CheckOptions": "stroma.prepare.check:CheckOptions",
+        "prepare": "stroma.prepare.stores:prepare",
+        "PrepareOptions": "stroma.prepare.store_options:PrepareOptions",
         "tile": "stroma.prepare.tiles:tile",
         "TileOptions": "stroma.prepare.tile_options:TileOptions",
         "quality": "stroma.prepare.tile_quality:quality",

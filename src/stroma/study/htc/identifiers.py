@@ -8,7 +8,7 @@ from typing import Any
 _IDENTIFYING = frozenset({
     "patientid", "patientname", "patientbirthdate", "patientsex", "patientcomments", "birthdate", "birthday",
     "admissionid", "accessionnumber", "requestedproceduredescription", "requestedprocedureid",
-    "performingphysiciansname", "studyid", "studydescription", "seriesdescription", "operatorsname", "name",
+    "performingphysiciansname", "studyid", "studydescription", "seriesdescription", "operatorsname",
     "firstname", "lastname", "surname", "geburtsdatum", "vorname", "nachname", "patientenname", "patientennummer",
     "fallnummer",
 })  # fmt: skip

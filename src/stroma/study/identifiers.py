@@ -1,0 +1,85 @@
+"""Where in the files of a study names of patients may lie. Their values are never returned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from openslide import OpenSlide, OpenSlideError
+
+from stroma.core.clock import stage
+from stroma.images.slide import SlideImage
+from stroma.study.htc.identifiers import is_identifying
+from stroma.study.listing import is_hidden
+from stroma.study.patterns import SLIDE_SUFFIXES, suffix_of
+from stroma.study.study import Study
+
+_TABLES = (".feather", ".csv", ".tsv", ".parquet")
+
+
+def identifiers_in(study: Study) -> Iterator[tuple[str, str]]:
+    """Go through the files of a study.
+
+    Patient files of cameras (`*.xml`) count as such by their name and are not opened; of JSON files and tables
+    the keys are looked at, of slides whether they hold pictures of their labels.
+
+    Yields:
+        Path relative to the root, and what lies there, as the end of a sentence that begins with the path.
+    """
+    for path in study.listing().files:
+        if is_hidden(path):
+            continue
+        suffix = suffix_of(path)
+        file = study.root / path
+        if suffix == ".xml":
+            yield path, "is a patient file of the camera: names, birth dates, numbers of admissions"
+        elif suffix == ".json":
+            keys = sorted(set(_keys_of_json(file)))
+            if keys:
+                yield path, f"has {', '.join(keys)}"
+        elif suffix in _TABLES:
+            columns = [name for name in _columns(file) if is_identifying(name)]
+            if columns:
+                yield path, f"has the columns {', '.join(columns)}"
+        elif suffix in SLIDE_SUFFIXES and SlideImage.accepts(file):
+            yield from _in_slide(file, path)
+
+
+def _in_slide(file: Path, path: str) -> Iterator[tuple[str, str]]:
+    with suppress(OpenSlideError), OpenSlide(str(file)) as slide:
+        pictures = sorted(set(slide.associated_images) & {"label", "macro"})
+        if pictures:
+            yield path, f"has pictures of the glass ({', '.join(pictures)}), on which a name may stand"
+
+
+def _keys_of_json(file: Path) -> Iterator[str]:
+    try:
+        with stage("read"):
+            content = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):  # what is wrong with the file is told elsewhere
+        return
+    pending: list[Any] = [content]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, Mapping):
+            yield from (str(key) for key in value if is_identifying(str(key)))
+            pending += value.values()
+        elif isinstance(value, list):
+            pending += value
+
+
+def _columns(file: Path) -> list[str]:
+    try:
+        if file.suffix.lower() == ".feather":
+            return list(pl.read_ipc_schema(file))
+        if file.suffix.lower() == ".parquet":
+            return list(pl.read_parquet_schema(file))
+        with file.open("rb") as handle:
+            first = handle.readline(1 << 16).decode("utf-8", "replace")
+        return [cell.strip().strip('"') for cell in first.replace("\t", ",").replace(";", ",").split(",")]
+    except (pl.exceptions.PolarsError, OSError):
+        return []
