@@ -16,6 +16,7 @@ from stroma.cli.main import run
 from stroma.core.errors import InvalidData, OutputConflict, UsageError
 from stroma.core.tables import read_table
 from stroma.prepare.annotation_files import kind_of
+from stroma.prepare.annotation_images import ImageFacts, Images
 from stroma.prepare.annotation_options import (
     AnnotationConvertOptions,
     AnnotationImportOptions,
@@ -139,6 +140,31 @@ def test_coco_and_back(drawn, images, tmp_path):
     convert(tmp_path / "coco", tmp_path / "back", "geojson")
     back = read_geojson(tmp_path / "back" / "a%20%C3%A4.geojson")
     assert back[0].geometry.equals(RING)
+
+
+class ScannedImages(Images):
+    """One slide whose scanned area begins at (1000, 500), as in MRXS files."""
+
+    def match(self, key):
+        return key
+
+    def facts(self, image_id):
+        return ImageFacts(image_id, "p", (9000, 9000), 0.25, (1000, 500), None)
+
+
+def test_qupath_counts_from_the_corner_of_the_scanned_area_in_and_out(tmp_path, monkeypatch):
+    path = write_geojson(tmp_path / "in" / "s.geojson", [Annotation(shapely.box(10, 20, 30, 40), label="a")])
+    monkeypatch.setattr("stroma.prepare.annotation_options.Images", ScannedImages)
+    plain = convert(tmp_path / "in", tmp_path / "o", "geojson")
+    assert "use --qupath-bounds" in plain.lines[0]
+    shifted = import_annotations(
+        AnnotationImportOptions(inputs=(path,), output=tmp_path / "t", qupath_bounds=True, layer="l")
+    )
+    assert shifted.lines == ()
+    (found,) = read_annotation_table(tmp_path / "t" / "annotations.parquet")[("s", "l", "")]
+    assert found.geometry.bounds == (1010, 520, 1030, 540)
+    convert(tmp_path / "t" / "annotations.parquet", tmp_path / "p", "geojson", qupath_bounds=True)
+    assert read_geojson(tmp_path / "p" / "s.geojson")[0].geometry.bounds == (10, 20, 30, 40)
 
 
 def test_sizes_that_are_needed_and_unknown_are_asked_for(drawn, tmp_path):

@@ -46,11 +46,15 @@ class Images:
 
     Args:
         inputs: Files, folders, patterns or studies; none is allowed.
+
+    Attributes:
+        subjects_known: Whether studies tell whose all images are.
     """
 
     def __init__(self, inputs: Sequence[Path] = ()) -> None:
-        found = find_inputs(inputs).sources if inputs else ()
-        self._sources: dict[str, Source] = {source.image_id: source for source in found}
+        found = find_inputs(inputs) if inputs else None
+        self._sources: dict[str, Source] = {source.image_id: source for source in (found.sources if found else ())}
+        self.subjects_known = found is not None and found.subjects_known
         self._facts: dict[str, ImageFacts] = {}
 
     def __len__(self) -> int:

@@ -39,6 +39,10 @@ from stroma.regions.polygons import mask_from_polygons
 from stroma.study.config import STUDY_FILE, STUDY_FORMAT
 from stroma.study.labels import IGNORE, LabelMapping
 
+_UNKNOWN_SUBJECTS = (
+    "subjects unknown: the tiles of one image count as one subject; name a study.yaml as --images to tell them"
+)
+
 
 class AnnotationPairsOptions(AnnotationOptions):
     """Options of `stroma annotations pairs`."""
@@ -116,7 +120,7 @@ def make_pairs(options: AnnotationPairsOptions) -> VerbResult:
     return VerbResult(
         options.output / STUDY_FILE,
         {"images": len(jobs), "tiles": tiles, "classes": ", ".join(names)},
-        lines=found.notes,
+        lines=[*found.notes, *([] if images.subjects_known else [_UNKNOWN_SUBJECTS])],
         next=[f"stroma inspect {shlex.quote(str(options.output))}"],
         done=len(todo) - (len(failed) - len(found.failed)),
         skipped=len(jobs) - len(todo),

@@ -65,10 +65,11 @@ def import_annotations(options: AnnotationImportOptions) -> VerbResult:
     for file in found.files:
         key = (file.image_id, file.layer or options.layer, file.annotator or options.annotator)
         table[key] = (*table.get(key, ()), *file.annotations)
-    if not options.dry_run and (table or not found.failed):
+    written = bool(table) or not found.failed
+    if written and not options.dry_run:
         write_annotation_table(path, table, options.settings())
     command = f"stroma annotations summary {shlex.quote(str(path))}"
-    return _result(found, options, path, [command] if table else [])
+    return _result(found, options, path if written else options.output, [command] if table else [])
 
 
 def convert_annotations(options: AnnotationConvertOptions) -> VerbResult:
