@@ -14,13 +14,17 @@ EAGER = "eager float32"
 
 def networks() -> dict[str, tuple[nn.Module, Tensor]]:
     """The cases of the targets: DeepCMorph on 8 tiles, the htc U-Net on a cube, XCiT-small on 16 tiles."""
+    from stroma.models.block_features import feature_network
     from stroma.models.deepcmorph import DeepCMorph
     from stroma.models.segmentation import segmentation_model
     from stroma.models.xcit import xcit
 
     torch.manual_seed(0)
     return {
-        "DeepCMorph, 8 tiles of 224": (DeepCMorph(classes=32), torch.rand(8, 3, 224, 224)),
+        "DeepCMorph features, 8 tiles of 224": (
+            feature_network(DeepCMorph(classes=32)),
+            torch.rand(8, 3, 224, 224),
+        ),
         "Unet efficientnet-b5, cube 480 × 640 × 100": (
             segmentation_model(channels=100, classes=19, encoder="efficientnet-b5"),
             torch.rand(1, 100, 480, 640),
@@ -34,9 +38,10 @@ def variants(network: nn.Module, image: Tensor) -> dict[str, tuple[Callable[[], 
     from stroma.models.precision import at_precision
 
     result: dict[str, tuple[Callable[[], Tensor], nn.Module]] = {EAGER: (lambda: network(image), network)}
+    as_read = image.contiguous(memory_format=torch.channels_last)  # images are read as (height, width, channels)
     for precision in ("float32", "bfloat16"):
         fast = at_precision(network, precision)
-        result[f"stroma {precision}"] = (lambda fast=fast: fast(image), fast)  # type: ignore[misc]
+        result[f"stroma {precision}"] = (lambda fast=fast: fast(as_read), fast)  # type: ignore[misc]
     return result
 
 

@@ -40,7 +40,7 @@ def test_an_encoder_of_the_catalogue_normalises_as_its_card_says(tmp_path: Path)
     torch.manual_seed(0)
     network = xcit(encoder="xcit_small_12_p16_224").eval()
     torch.save(network.state_dict(), tmp_path / "prostate_small.pth")
-    encoder = load_encoder("prostate_small", weights_dir=tmp_path, num_blocks=2, avg_pool=True, device="cpu")
+    encoder = load_encoder("prostate_small", weights_dir=tmp_path, num_blocks=2, avg_pool=True, precision="float32")
     tiles = list(np.random.default_rng(0).integers(0, 256, size=(2, 48, 64, 3), dtype=np.uint8))
     x = torch.from_numpy(np.stack(tiles)).permute(0, 3, 1, 2).float() / 255
     mean, std = torch.tensor([0.662, 0.446, 0.605]), torch.tensor([0.169, 0.190, 0.155])

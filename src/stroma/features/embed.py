@@ -52,7 +52,7 @@ class EmbedOptions(VerbOptions):
     accept_licence: Annotated[bool, Flag(setting=False)] = Field(
         False, description="Accept a licence that forbids commercial use"
     )
-    precision: Precision = Field("auto", description="auto takes bfloat16 on GPUs made for it, else float32")
+    precision: Precision = Field("auto", description="auto takes bfloat16 on processors that compute in it")
     batch_size: Annotated[int, Flag(setting=False)] = Field(16, gt=0, description="Tiles that are encoded at once")
     device: Device = "auto"
     workers: Annotated[int, Flag(short="-j", setting=False)] = Field(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stroma.core.clock import stage
-from stroma.core.device import resolve_device, resolve_precision
+from stroma.core.device import resolve_device
 from stroma.core.errors import StromaError, UsageError
 from stroma.core.extras import require
 from stroma.models.colour_texture import ColourTexture
@@ -64,7 +64,7 @@ def load_encoder(
         input_px: Side to which tiles are resized on the device. By default tiles keep their size, except for networks
             that need a fixed one.
         device: As in `resolve_device`.
-        precision: As in `resolve_precision`; `auto` computes in bfloat16 on GPUs made for it.
+        precision: `float32`, `bfloat16`, or `auto`: bfloat16 on processors that compute in it.
         num_blocks: Blocks, from the end, whose class tokens (or means) are joined.
         avg_pool: Add the mean over the patches of the last block.
         weights_dir: Where weights of the catalogue lie; see `weights_folder`.
@@ -84,8 +84,11 @@ def load_encoder(
         return ColourTexture(input_px)
     require("timm", extra="learn", feature=f"the encoder '{name}'")
     device = resolve_device(device)
-    precision = resolve_precision(precision, device, exact=False)
     from stroma.models.encoder_network import encoder_network
+    from stroma.models.precision import computes_bfloat16
+
+    if precision == "auto":
+        precision = "bfloat16" if computes_bfloat16(device) else "float32"
 
     built = encoder_network(
         name,
@@ -130,6 +133,8 @@ class NetworkEncoder:
     ) -> None:
         import torch
 
+        from stroma.models.precision import at_precision
+
         native, fixed = int(data["input_size"][-1]), bool(data["fixed"])
         self.name = name
         self.side = input_px or (native if fixed else None)
@@ -137,7 +142,7 @@ class NetworkEncoder:
             _resample_positions(network, name, self.side)
         self._device, self._precision = device, precision
         self._mode = "bilinear" if data["interpolation"] == "bilinear" else "bicubic"
-        self._network = network.eval().to(device).to(memory_format=torch.channels_last)
+        self._network = at_precision(network, precision).to(device)
         self._mean, self._std = (
             torch.tensor(data[key], dtype=torch.float32, device=device).view(1, -1, 1, 1) for key in ("mean", "std")
         )
@@ -178,18 +183,14 @@ class NetworkEncoder:
         import torch
         from torch.nn import functional
 
-        kind = self._device.partition(":")[0]
-        with (
-            torch.inference_mode(),
-            torch.autocast(kind, dtype=torch.bfloat16, enabled=self._precision == "bfloat16"),
-        ):
+        with torch.inference_mode():
             image = batch.to(self._device).permute(0, 3, 1, 2).float() / 255  # the memory stays channels-last
             if self.side and image.shape[-2:] != (self.side, self.side):
                 size = (self.side, self.side)
                 image = functional.interpolate(image, size, mode=self._mode, align_corners=False, antialias=True)
                 image = image.clamp(0, 1)  # bicubic interpolation overshoots at edges
             features: torch.Tensor = self._network((image - self._mean) / self._std)
-            return features.float()
+            return features
 
     def _probe(self, side: int) -> int:
         """Length of the feature vector, found by encoding a black tile of `side` pixels."""

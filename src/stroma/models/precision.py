@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,9 +38,9 @@ def _laid_out(x: Tensor) -> Tensor:
 def at_precision(network: nn.Module, precision: str) -> AtPrecision:
     """A copy of a network for prediction in `precision`.
 
-    Weights are cast once, and batch normalisations that follow a convolution in an `nn.Sequential` are folded into it.
-    float32 agrees with the network within 1e-5 of the output's norm, bfloat16 within about 1e-2 (measured: DeepCMorph
-    0.1 %, U-Net on EfficientNet-B5 0.5 %, XCiT 0.7 %).
+    Weights are cast once, and batch normalisations that follow a convolution in an `nn.Sequential` are folded into
+    it. float32 agrees with the network up to rounding; bfloat16 keeps 8 bits, and `docs/models.md` has measured
+    differences.
 
     Args:
         network: Takes and gives tensors; it is not changed.
@@ -54,6 +55,19 @@ def at_precision(network: nn.Module, precision: str) -> AtPrecision:
     copied = copy.deepcopy(network).eval()
     fold_normalisation(copied)
     return AtPrecision(copied.to(dtypes[precision]).to(memory_format=torch.channels_last), dtypes[precision])
+
+
+def computes_bfloat16(device: str) -> bool:
+    """Whether a device computes in bfloat16 by itself, so that it is faster than float32.
+
+    Args:
+        device: From `resolve_device`.
+    """
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    asked: Any = getattr(torch.cpu, "get_capabilities", None)  # torch 2.10 and newer tell
+    capabilities = asked() if asked is not None and device == "cpu" else {}
+    return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def fold_normalisation(network: nn.Module) -> None:
