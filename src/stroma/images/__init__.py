@@ -10,6 +10,7 @@ registry = Registry(
         "Box": "stroma.images.image:Box",
         "tivita": "stroma.images.tivita:TivitaImage",
         "store": "stroma.images.store:StoreImage",
+        "envi": "stroma.images.envi:EnviImage",
         "openslide": "stroma.images.slide:SlideImage",
         "tiff": "stroma.images.tiff:TiffImage",
         "picture": "stroma.images.picture:PictureImage",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stroma.core.clock import stage
 from stroma.core.errors import InvalidData, UnreadableImage, UsageError
 from stroma.core.files import atomic_path
+from stroma.images.bands import check_channels
 from stroma.images.image import Box, Image, Level
 
 _ENDING = "_SpecCube.dat"
@@ -67,7 +68,7 @@ def read_cube(
                 where=path,
                 next_step="open_image(path).read(…) fills what lies outside",
             )
-        selected = _selected(channels, count, path)
+        selected = check_channels(channels, count, path)
         try:
             stored = np.memmap(path, dtype=">f4", mode="r", offset=_HEADER_BYTES, shape=(width, height, count))
         except (OSError, ValueError) as error:
@@ -112,17 +113,6 @@ def _wrong_size(path: Path, size: int, width: int, height: int, count: int) -> U
         where=path,
         next_step="Copy the file from the camera again: it was cut or altered on the way",
     )
-
-
-def _selected(channels: slice | list[int] | None, count: int, path: Path) -> slice | list[int]:
-    if channels is None:
-        return slice(None)
-    if isinstance(channels, slice):
-        return channels
-    for channel in channels:
-        if not -count <= channel < count:
-            raise UsageError(f"there is no channel {channel}", where=path, next_step=f"Use 0 to {count - 1}")
-    return channels
 
 
 def _native_copy(upright: NDArray[Any], channels: slice | list[int]) -> NDArray[np.float32]:
