@@ -32,6 +32,7 @@ GZIP_BYTES = 50_000_000
 """Files above this size are compressed."""
 
 _COORDINATES = re.compile(r'("coordinates"\s*:\s*)(\[[\[\]\s0-9eE+.,-]*\])')
+_NO_LIST = re.compile(r'("coordinates"\s*:\s*)-?[0-9][0-9eE+.-]*')
 _TYPES = ("Polygon", "MultiPolygon", "Point", "MultiPoint", "LineString", "MultiLineString")
 _GZIP_MAGIC = b"\x1f\x8b"
 _BATCH = 20_000
@@ -93,8 +94,10 @@ def _no_collection() -> Iterator[None]:
 
 def _parse(text: str, offset: tuple[float, float], where: Path | str | None) -> list[Annotation]:
     parts = _COORDINATES.split(text)  # text, key, coordinates, text, key, coordinates, …, text
+    parts[::3] = [_NO_LIST.sub(r"\1null", part) if '"coordinates"' in part else part for part in parts[::3]]
     coordinates = parts[2::3]
-    parts[2::3] = map(str, range(len(coordinates)))
+    # a list that breaks off holds something else than numbers: it stays, and is told by the index of its object
+    parts[2::3] = [str(i) if t.count("[") == t.count("]") else t for i, t in enumerate(coordinates)]
     short = "".join(parts)
     del parts
     try:
