@@ -20,6 +20,7 @@ from stroma.slides.quality import (
     tile_metrics,
     tile_quality,
 )
+from stroma.slides.tissue import gray
 
 SLIDE = Path(__file__).parents[2].parent / "shared" / "data" / "slides_jpeg_histoprep" / "slide.jpeg"
 needs_slide = pytest.mark.skipif(not SLIDE.is_file(), reason="the HistoPrep slides are not beside the checkout")
@@ -159,6 +160,12 @@ def test_the_gradient_of_a_ramp_is_eight_times_its_slope_squared() -> None:
     ramp = np.repeat(3 * np.arange(20, dtype=np.uint8)[None, :], 10, axis=0)
     assert (squared_gradient(ramp)[1:-1, 1:-1] == (8 * 3) ** 2).all()
     assert (squared_gradient(ramp.T.copy())[1:-1, 1:-1] == (8 * 3) ** 2).all()
+
+
+def test_sharpness_of_a_tall_tile_is_the_mean_over_all_of_it() -> None:
+    tile = np.random.default_rng(0).integers(0, 256, (101, 30, 3)).astype(np.uint8)
+    expected = squared_gradient(gray(tile)).mean(dtype=np.float64)
+    assert tile_quality(tile, 255)["tenengrad"] == pytest.approx(expected, rel=1e-12)
 
 
 def test_quality_begins_with_the_metrics() -> None:
