@@ -19,6 +19,12 @@ def read_image(path: Path) -> None:
         copy.close()
 
 
+def read_envi(header: Path) -> None:
+    """Read an ENVI cube with a data file of 1,000 bytes; `header` is the damaged file."""
+    header.with_suffix(".raw").write_bytes(bytes(range(250)) * 4)
+    read_image(header)
+
+
 def read_all(image: Image) -> None:
     """Read from everywhere, but not more than a reader would hold."""
     height, width, channels = image.shape

@@ -7,6 +7,7 @@ import imagecodecs
 import numpy as np
 import polars as pl
 import pytest
+import scipy.io
 import tifffile
 from PIL import Image as Pillow
 
@@ -91,12 +92,44 @@ def documents(folder: Path) -> list[Path]:
     return [write_done(done_path(folder, "a"), provenance, [parquet]), *sorted(folder.glob("a.[!d]*"))]
 
 
-KINDS = {"tivita": tivita, "png": png, "jpeg": jpeg, "tiff": tiff, "slides": slides, "documents": documents}
+def arrays(folder: Path) -> list[Path]:
+    cube, wavelengths = np.ascontiguousarray(STACK[:, :9, :11]), np.linspace(500.0, 600.0, 11)
+    scipy.io.savemat(
+        folder / "packed.mat", {"hsi": cube, "wavelengths": wavelengths, "s": {"a": 1}}, do_compression=True
+    )
+    scipy.io.savemat(folder / "plain.mat", {"hsi": cube, "wavelengths": wavelengths, "text": "abc"})
+    np.save(folder / "cube.npy", cube)
+    np.savez(folder / "plain.npz", hsi=cube, wavelengths=wavelengths)
+    np.savez_compressed(folder / "packed.npz", hsi=cube, other=wavelengths)
+    return [folder / name for name in ("packed.mat", "plain.mat", "cube.npy", "plain.npz", "packed.npz")]
+
+
+def envi(folder: Path) -> list[Path]:
+    """Headers; the reader puts a data file of 1,000 bytes beside each."""
+    common = "samples = 5\nlines = 4\nbands = 3\ndata type = 12\nbyte order = 0\nheader offset = 10\n"
+    more = "; note\nwavelength units = um\nwavelength = {\n0.5, 0.6,\n0.7}\ndefault bands = {1, 2, 3}\n"
+    (folder / "a.hdr").write_text("ENVI\n" + common + "interleave = bil\n")
+    (folder / "b.hdr").write_text("ENVI\n" + common + more + "reflectance scale factor = 100\n")
+    return [folder / "a.hdr", folder / "b.hdr"]
+
+
+KINDS = {
+    "tivita": tivita,
+    "arrays": arrays,
+    "envi": envi,
+    "png": png,
+    "jpeg": jpeg,
+    "tiff": tiff,
+    "slides": slides,
+    "documents": documents,
+}
+
+READERS = {"documents": "stroma.support.describe:describe", "envi": "tests.harness.readers:read_envi"}
 
 
 def check(kind: str, folder: Path, cases: int, seed: int) -> None:
     (folder / "good").mkdir()
-    reader = "stroma.support.describe:describe" if kind == "documents" else "tests.harness.readers:read_image"
+    reader = READERS.get(kind, "tests.harness.readers:read_image")
     report = fuzz(KINDS[kind](folder / "good"), reader, folder, cases=cases, seed=seed)
     listed = "\n\n".join(f"{f.outcome}: {f.detail}\n{f.replay}" for f in report.findings[:20])
     assert report.findings == [], f"{len(report.findings)} findings\n{listed}"

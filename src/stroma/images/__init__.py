@@ -11,6 +11,8 @@ registry = Registry(
         "tivita": "stroma.images.tivita:TivitaImage",
         "store": "stroma.images.store:StoreImage",
         "envi": "stroma.images.envi:EnviImage",
+        "matlab": "stroma.images.matlab:MatlabImage",
+        "numpy": "stroma.images.numpy_cube:NumpyImage",
         "openslide": "stroma.images.slide:SlideImage",
         "tiff": "stroma.images.tiff:TiffImage",
         "picture": "stroma.images.picture:PictureImage",

@@ -20,7 +20,7 @@ from stroma.study.listing import is_hidden, list_files
 from stroma.study.patterns import without_suffix
 from stroma.study.study import open_study
 
-_CUBE_READERS = ("tivita", "envi")
+_CUBE_READERS = ("tivita", "envi", "matlab", "numpy")
 _DICOM_HEADER = 256 * 1024
 
 

@@ -8,6 +8,9 @@ from typing import Any
 
 from stroma.core.errors import StromaError
 from stroma.images import registry as images
+from stroma.images.envi import EnviImage
+from stroma.images.matlab import MatlabImage
+from stroma.images.numpy_cube import NumpyImage
 from stroma.images.open import READERS, missing, open_image
 from stroma.images.picture import PictureImage
 from stroma.images.slide import SlideImage
@@ -51,6 +54,12 @@ def _image(path: Path) -> Description:
         kind, following = "image", ""
         if isinstance(image, TivitaImage):
             kind = "Tivita hyperspectral cube"
+        elif isinstance(image, EnviImage):
+            kind = "ENVI cube"
+        elif isinstance(image, MatlabImage):
+            kind = f"cube in a MATLAB file (variable {image.variable})"
+        elif isinstance(image, NumpyImage):
+            kind = f"cube in a NumPy file (array {image.variable})" if image.variable else "cube in a NumPy file"
         elif isinstance(image, PictureImage):
             kind = f"{image.format} picture"
         elif isinstance(image, TiffImage):

@@ -1,0 +1,107 @@
+"""Which of a file's named arrays is the image, and which holds its wavelengths."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stroma.core.errors import InvalidData, UsageError, nearest
+
+_WAVELENGTHS = re.compile(r"wav|lambda|^wl|_wl|_nm$|^nm$|centers|centres", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A named array of a file, without its values.
+
+    Attributes:
+        shape: As stored.
+        kind: Type in the file's own words.
+        is_real: Whether it holds real numbers.
+    """
+
+    shape: tuple[int, ...]
+    kind: str
+    is_real: bool
+
+    def __str__(self) -> str:
+        return f"{'×'.join(str(size) for size in self.shape) or 'scalar'} {self.kind}"
+
+
+def choose_image(variables: Mapping[str, Variable], wanted: str | None, path: Path) -> str:
+    """Name of the array that is the image.
+
+    Args:
+        variables: All of the file.
+        wanted: What the caller named, or None: the only one of three dimensions.
+        path: For messages.
+
+    Raises:
+        UsageError: `wanted` is not there.
+        InvalidData: it is no real array of two or three dimensions, or without `wanted` there is none or are
+            several; the message lists all with their shapes.
+    """
+    listed = ", ".join(f"{name} ({variable})" for name, variable in list(variables.items())[:20]) or "nothing"
+    if wanted is not None:
+        if wanted not in variables:
+            raise UsageError(f"has no variable '{wanted}'", where=path, next_step=nearest(wanted, variables))
+        variable = variables[wanted]
+        if not variable.is_real or len(variable.shape) not in (2, 3) or 0 in variable.shape:
+            raise InvalidData(
+                f"has the variable {wanted} ({variable}), which is no image",
+                where=path,
+                next_step="Give real numbers of shape (height, width, channels)",
+            )
+        return wanted
+    found = [
+        name
+        for name, variable in variables.items()
+        if variable.is_real and len(variable.shape) == 3 and 0 not in variable.shape
+    ]
+    if len(found) == 1:
+        return found[0]
+    what = f"has {len(found)} arrays of three dimensions" if found else "has no array of three dimensions"
+    raise InvalidData(
+        f"{what}; it holds {listed}",
+        where=path,
+        next_step=f"Name the image: open_image(path, variable={(found or ['name'])[0]!r})",
+    )
+
+
+def choose_wavelengths(
+    variables: Mapping[str, Variable], channels: int, wanted: str | None, path: Path
+) -> str | None:
+    """Name of the array that holds the wavelengths: one-dimensional, `channels` long and called like it.
+
+    Args:
+        variables: All of the file.
+        channels: Of the image.
+        wanted: What the caller named, or None: the only one whose name says it (`wavelengths`, `lambda`, …).
+        path: For messages.
+
+    Returns:
+        The name, or None where there is none or it is not clear which.
+
+    Raises:
+        UsageError: `wanted` is not there.
+        InvalidData: it has not one number a channel.
+    """
+    if wanted is not None:
+        if wanted not in variables:
+            raise UsageError(f"has no variable '{wanted}'", where=path, next_step=nearest(wanted, variables))
+        if not _is_list(variables[wanted], channels):
+            raise InvalidData(
+                f"has the variable {wanted} ({variables[wanted]}), which is not one number for each of {channels}"
+                " channels",
+                where=path,
+            )
+        return wanted
+    found = [name for name, value in variables.items() if _is_list(value, channels) and _WAVELENGTHS.search(name)]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_list(variable: Variable, length: int) -> bool:
+    sides = sorted(variable.shape)
+    return variable.is_real and bool(sides) and sides[-1] == length and all(side == 1 for side in sides[:-1])
