@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,15 +88,18 @@ def test_corners_without_a_mask_are_reported(surgery: SurgeryTree) -> None:
 def test_patient_files_are_never_opened(surgery: SurgeryTree, monkeypatch: pytest.MonkeyPatch) -> None:
     (surgery.subjects / "P001" / "2021_04_15_09_22_01" / "patient.xml").write_text("<a name='PatientName'>X</a>")
     opened: list[str] = []
-    original = Path.read_bytes
+    original = open
 
-    def spy(self: Path) -> bytes:
-        opened.append(self.name)
-        return original(self)
+    def spy(file: str | Path, *arguments: Any, **named: Any) -> Any:
+        opened.append(Path(file).name)
+        return original(file, *arguments, **named)
 
-    monkeypatch.setattr(Path, "read_bytes", spy)
+    monkeypatch.setattr("builtins.open", spy)
+    monkeypatch.setattr("io.open", spy)
     found = scan(surgery.root)
-    assert opened and all(name.endswith("_meta.json") for name in opened)
+    monkeypatch.undo()
+    assert any(name.endswith("_meta.json") for name in opened)
+    assert not any(name.endswith(".xml") for name in opened)
     assert "X" not in str(found.catalog.to_dicts())
 
 

@@ -150,7 +150,7 @@ def _annotations(recording: Recording, path: str) -> Iterator[Finding]:
         return
     image_id = recording.image_id
     names = recording.annotation_names
-    kinds = set(recording.study.annotations.filter(image_id=image_id)["kind"])
+    kinds = {row["kind"] for row in recording.study.annotation_rows(image_id)}
     if kinds == {"image"}:
         return
     listed: Any = recording.meta("image_labels", None)

@@ -109,8 +109,7 @@ class Recording:
     @cached_property
     def annotation_names(self) -> tuple[str, ...]:
         """All annotations of the image (`polygon#annotator1`), those that are meant or preferred first."""
-        rows = self.study.annotations.filter(image_id=self.image_id).select("layer", "annotator").unique()
-        known = sorted(f"{layer}#{annotator}" for layer, annotator in rows.iter_rows())
+        known = {f"{row['layer']}#{row['annotator']}" for row in self.study.annotation_rows(self.image_id)}
         preferred = self.annotations or tuple(f"{self.study.layer}#{name}" for name in self.study.annotators)
         return tuple(sorted(known, key=lambda name: (_place(preferred, name), name)))
 

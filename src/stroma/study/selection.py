@@ -52,8 +52,11 @@ def select(studies: Study | Sequence[Study], where: str | None = None) -> Iterat
         named = bool(
             set(columns) & {"layer", "annotator", "label"} & (set(table.columns) - set(study.catalog.columns))
         )
-        for image_id, rows in table.group_by("image_id", maintain_order=True):
-            yield Recording(study, str(image_id[0]), _annotations(rows) if named else ())
+        if not named:
+            yield from (Recording(study, image_id) for image_id in table["image_id"])
+            continue
+        for image_id, names in _meant(table).items():
+            yield Recording(study, image_id, names)
 
 
 def _parse(where: str | None) -> pl.Expr | None:
@@ -75,8 +78,12 @@ def _joined(study: Study) -> pl.DataFrame:
     return study.catalog.join(annotations, on="image_id", how="left", maintain_order="left_right")
 
 
-def _annotations(rows: pl.DataFrame) -> tuple[str, ...]:
-    if not {"layer", "annotator"} <= set(rows.columns):
-        return ()
-    pairs = rows.select("layer", "annotator").drop_nulls().unique(maintain_order=True)
-    return tuple(f"{layer}#{annotator}" for layer, annotator in pairs.iter_rows())
+def _meant(table: pl.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Image id → the annotations among its rows."""
+    columns = [name for name in ("layer", "annotator") if name in table.columns]
+    found: dict[str, dict[str, None]] = {}
+    for image_id, *pair in table.select("image_id", *columns).iter_rows():
+        known = found.setdefault(image_id, {})
+        if len(pair) == 2 and None not in pair:
+            known["#".join(pair)] = None
+    return {image_id: tuple(names) for image_id, names in found.items()}

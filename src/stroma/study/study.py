@@ -156,7 +156,8 @@ class Study:
         listing = self.listing()
         tables = derive_tables(self.config, self.path, self.layout.scan(listing))
         store_tables(tables, self.config, self.path, listing)
-        self.__dict__.pop("_rows", None)
+        for derived in ("_rows", "_annotations_of", "layer"):
+            self.__dict__.pop(derived, None)
         self.__dict__["_tables"] = tables
         return tables.problems
 
@@ -286,6 +287,17 @@ class Study:
             )
         return (annotator,)
 
+    def annotation_rows(self, image_id: str) -> list[dict[str, Any]]:
+        """Rows of the annotations table of an image."""
+        return self._annotations_of.get(image_id, [])
+
+    @cached_property
+    def _annotations_of(self) -> dict[str, list[dict[str, Any]]]:
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in self.annotations.iter_rows(named=True):
+            found.setdefault(row["image_id"], []).append(row)
+        return found
+
     def annotated_mask(self, image_id: str, annotator: str | None = None) -> AnnotatedMask:
         """Read what one annotator marked in an image.
 
@@ -302,7 +314,7 @@ class Study:
             InvalidData: the image is not annotated, or the annotation contradicts the image or the labels.
         """
         row = self.row(image_id)
-        rows = self._of_layer.filter(pl.col("image_id") == image_id).to_dicts()
+        rows = [one for one in self.annotation_rows(image_id) if one["layer"] == self.layer]
         by_annotator = [[r for r in rows if r["annotator"] == name] for name in self._among(annotator)]
         taken = next((group for group in by_annotator if group), None)
         if taken is None:
@@ -316,7 +328,7 @@ class Study:
     def read_annotation(self, image_id: str, layer: str, annotator: str) -> AnnotatedMask:
         """Read what one annotator marked in an image, in any layer; see `annotated_mask`."""
         row = self.row(image_id)
-        rows = self.annotations.filter(image_id=image_id, layer=layer, annotator=annotator).to_dicts()
+        rows = [r for r in self.annotation_rows(image_id) if (r["layer"], r["annotator"]) == (layer, annotator)]
         if not rows:
             raise InvalidData(f"the image '{image_id}' has no annotation '{layer}#{annotator}'", where=self.path)
         return self._read_rows(row, rows)

@@ -13,12 +13,13 @@ LogValue = str | int | float | bool
 _SECTION = re.compile(r"\[(.+)\]")
 _INT = re.compile(r"[+-]?\d{1,18}")
 _FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_SIGN = re.compile("[=:]")
 _COMMA = re.compile(r"-?\d+,\d+")
 _BOOLEANS = {"1": True, "yes": True, "true": True, "on": True, "0": False, "no": False, "false": False, "off": False}
 _STRAY_LIGHT = "Fremdlichterkennung_Fremdlicht erkannt?"
 
 
-def read_camera_log(path: Path) -> dict[str, LogValue]:
+def read_camera_log(path: Path | str) -> dict[str, LogValue]:
     """Read the log beside a cube.
 
     It is an INI file in code page 1252. `[Camera]` with `CamID = "0202-00118"` becomes `Camera_CamID`; decimal
@@ -32,8 +33,8 @@ def read_camera_log(path: Path) -> dict[str, LogValue]:
         InvalidData: a line is neither a section nor `key = value`.
     """
     try:
-        with stage("read"):
-            content = Path(path).read_bytes()
+        with stage("read"), open(path, "rb") as handle:  # noqa: PTH123 - thousands of files: no Path for each
+            content = handle.read()
     except FileNotFoundError as error:
         raise MissingFile("there is no such file", where=path) from error
     return without_identifiers(parse_camera_log(content, where=path))
@@ -60,14 +61,18 @@ def parse_camera_log(content: bytes, *, where: Path | str) -> dict[str, LogValue
 
 
 def _pair(text: str) -> tuple[str, bool, str]:
-    place = min((text.index(sign) for sign in "=:" if sign in text), default=-1)
-    return text[:place].strip(), place >= 0, text[place + 1 :].strip()
+    match = _SIGN.search(text)
+    if match is None:
+        return text, False, ""
+    return text[: match.start()].rstrip(), True, text[match.end() :].lstrip()
 
 
 def _value(name: str, text: str) -> LogValue:
     text = text.strip('"')
     if name == _STRAY_LIGHT and text.lower() in _BOOLEANS:
         return _BOOLEANS[text.lower()]
+    if not text or text[0] not in "+-.0123456789":
+        return text
     if _COMMA.fullmatch(text):
         text = text.replace(",", ".")
     if _INT.fullmatch(text):

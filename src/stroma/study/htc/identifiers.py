@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 _IDENTIFYING = frozenset({
@@ -14,6 +15,7 @@ _IDENTIFYING = frozenset({
 })  # fmt: skip
 
 
+@lru_cache(maxsize=4096)
 def is_identifying(key: str) -> bool:
     """Whether a key such as `PatientName`, `patient_birth_date` or `Admission ID` can name a patient."""
     return "".join(letter for letter in key.lower() if letter.isalnum()) in _IDENTIFYING
