@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -105,15 +106,16 @@ def _parse(text: str, offset: tuple[float, float], where: Path | str | None) -> 
     except json.JSONDecodeError as error:
         raise InvalidData(f"is not valid JSON ({_without_position(error)})", where=where) from error
     features = _features(content, where)
-    outlines = _geometries([_of(feature, "geometry") for feature in features], coordinates, offset, where, "geometry")
-    nuclei = _geometries(
-        [_of(feature, "nucleusGeometry") for feature in features], coordinates, offset, where, "nucleus"
-    )
+    outlines = _geometries([feature["geometry"] for feature in features], coordinates, offset, where, "geometry")
+    nuclei: Iterable[Any] = repeat(None)
+    if '"nucleusGeometry"' in short:
+        nuclei = _geometries([_nucleus(feature) for feature in features], coordinates, offset, where, "nucleus")
     result = []
-    for index, feature in enumerate(features):
-        if outlines[index] is None:
-            raise InvalidData(f"object {index} has no geometry", where=where)
-        result.append(_annotation(feature, outlines[index], nuclei[index], index, where))
+    for index, (feature, outline, nucleus) in enumerate(zip(features, outlines, nuclei, strict=False)):
+        try:
+            result.append(_annotation(feature, outline, nucleus, index, where))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise InvalidData(f"object {index} has properties that cannot be read ({error})", where=where) from error
     return result
 
 
@@ -141,9 +143,12 @@ def _features(content: Any, where: Path | str | None) -> list[dict[str, Any]]:
     return content
 
 
-def _of(feature: Mapping[str, Any], name: str) -> Any:
-    """`geometry` or `nucleusGeometry` of a feature; QuPath writes the latter beside the former."""
-    return feature.get(name) or (feature.get("properties") or {}).get(name)
+def _nucleus(feature: Mapping[str, Any]) -> Any:
+    """The outline of a cell's nucleus; QuPath writes it beside the cell's, others among the properties."""
+    properties = feature.get("properties")
+    return feature.get("nucleusGeometry") or (
+        properties.get("nucleusGeometry") if isinstance(properties, dict) else None
+    )
 
 
 def _geometries(
@@ -229,7 +234,7 @@ def _annotation(
         _measurements(properties.get("measurements"), index, where),
         {str(key): str(value) for key, value in metadata.items()} if metadata else {},
         nucleus,
-        None if identifier is None or identifier in _OLD_KINDS else str(identifier),
+        None if identifier is None or str(identifier) in _OLD_KINDS else str(identifier),
         (int(plane.get("z", 0)), int(plane.get("t", 0))) if plane else (0, 0),
         bool(properties.get("isLocked", False)),
     )
