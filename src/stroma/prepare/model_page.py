@@ -64,8 +64,8 @@ blocks of an encoder: `stroma.models.block_features.feature_network(network, num
 
 `stroma.models.precision.at_precision(network, "bfloat16")` is a copy for prediction: weights cast once, batch
 normalisation folded, channels last. `stroma embed` uses it, by default in bfloat16 on processors that compute in it.
-Medians of five passes, processor seconds of one thread of an AMD EPYC with AVX-512 BF16 (`python -m benchmarks models`
-measures here; random weights; in brackets the difference from eager float32, relative norm):
+Medians of five passes, processor seconds of one thread of an AMD EPYC with AVX-512 BF16 (`python -m benchmarks
+models` measures yours; random weights; in brackets the difference from eager float32, relative norm):
 
 | network | eager float32 | float32 | bfloat16 |
 | --- | --- | --- | --- |
