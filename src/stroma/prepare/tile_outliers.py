@@ -13,6 +13,7 @@ from sklearn.cluster import KMeans
 from sklearn.ensemble import IsolationForest
 from threadpoolctl import threadpool_limits
 
+from stroma.core.clock import stage
 from stroma.core.done import done_path, first_difference, is_complete, write_done
 from stroma.core.errors import OutputConflict
 from stroma.core.files import read_json
@@ -77,18 +78,14 @@ def find_outliers(
     if _is_current(record, provenance, overwrite=overwrite, verify=verify):
         return _report(folder, [table_path(folder, table) for _, table in cohort.values()])
     record.unlink(missing_ok=True)  # from here on the item is not complete
-    outputs = []
-    forest, centres = _fit(cohort, clusters, seed)
-    for _, table in cohort.values():
-        values, addresses = _read(table)
-        columns = {"outlier_score": _scores(forest, values), "outlier_cluster": _nearest(values, centres)}
-        scored = addresses.with_columns(pl.Series(n, v, dtype=OUTLIERS_SCHEMA[n]) for n, v in columns.items())
-        outputs.append(write_table(scored, table_path(folder, table), provenance))
+    with stage("forward"):
+        outputs = _write_tables(folder, cohort, clusters, seed, provenance)
     report = _report(folder, outputs)
-    outputs += _write_collages(folder, cohort, len(report.sizes), seed)
-    for stale in {*folder.glob("*.parquet"), *folder.glob("*.png")} - set(outputs):
-        stale.unlink()
-    write_done(record, provenance, outputs)
+    with stage("write"):
+        outputs += _write_collages(folder, cohort, len(report.sizes), seed)
+        for stale in {*folder.glob("*.parquet"), *folder.glob("*.png")} - set(outputs):
+            stale.unlink()
+        write_done(record, provenance, outputs)
     return report
 
 
@@ -105,6 +102,18 @@ def _is_current(record: Path, provenance: Provenance, *, overwrite: bool, verify
         if overwrite or not first_difference(read_json(record)["settings"], provenance.settings):
             return False
         raise
+
+
+def _write_tables(folder: Path, cohort: Cohort, clusters: int, seed: int, provenance: Provenance) -> list[Path]:
+    """Fit on all tiles, then score and group those of one slide after the other."""
+    forest, centres = _fit(cohort, clusters, seed)
+    outputs = []
+    for _, table in cohort.values():
+        values, addresses = _read(table)
+        columns = {"outlier_score": _scores(forest, values), "outlier_cluster": _nearest(values, centres)}
+        scored = addresses.with_columns(pl.Series(n, v, dtype=OUTLIERS_SCHEMA[n]) for n, v in columns.items())
+        outputs.append(write_table(scored, table_path(folder, table), provenance))
+    return outputs
 
 
 def _report(folder: Path, tables: list[Path]) -> OutlierReport:

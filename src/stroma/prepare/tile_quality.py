@@ -205,7 +205,9 @@ def _find_slides(folders: Sequence[Path]) -> list[TiledSlide]:
                     next_step="Measure them into two outputs",
                 )
     if not found:
-        raise MissingFile("holds no tile tables", where=folders[0], next_step="Make them with: stroma tile")
+        raise MissingFile(
+            "holds no tile tables", where=folders[0], next_step="Make them with: stroma tile (without --preset)"
+        )
     return sorted(found.values(), key=lambda slide: slide.image_id)
 
 
