@@ -108,6 +108,18 @@ def test_regions_of_a_cohort_lie_in_a_folder_under_the_image_ids(tmp_path: Path)
     assert tile(TileOptions(**options, tile_px=20)).skipped == 2
 
 
+def test_outlines_win_over_a_mask_and_two_of_a_kind_are_an_error(tmp_path: Path) -> None:
+    slide(tmp_path / "s.png")
+    outlines(tmp_path / "r" / "s.geojson")
+    Picture.fromarray(index_mask()).save(tmp_path / "r" / "s.png")
+    options = {"inputs": (tmp_path / "s.png",), "tile_px": 20, "regions": tmp_path / "r"}
+    tile(TileOptions(**options, output=tmp_path / "one"))
+    assert "fraction_Tumour" in tiles_of(tmp_path / "one", "s").columns
+    outlines(tmp_path / "r" / "s.json")
+    assert tile(TileOptions(**options, output=tmp_path / "two")).exit_code == 1
+    assert "s.geojson and in s.json" in failures(tmp_path / "two")["s"]
+
+
 def test_changed_regions_are_noticed(tmp_path: Path) -> None:
     tiled(tmp_path, outlines(tmp_path / "r.geojson"))
     write_geojson(tmp_path / "r.geojson", [Annotation(shapely.box(0, 0, 60, 60))])

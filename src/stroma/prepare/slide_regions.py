@@ -34,11 +34,12 @@ _ASPECT_TOLERANCE = 0.01
 def regions_file(source: Source, options: TileOptions) -> Path | None:
     """The file with the regions of a slide, or None when tiles are not restricted.
 
-    In a folder it is called like the slide's id, with folders or percent-encoded, and ends as GeoJSON or a mask.
+    In a folder it is called like the slide's id, with folders or percent-encoded, and ends as GeoJSON or, where there
+    is none, as a mask.
 
     Raises:
         MissingFile: there is none.
-        InvalidData: there are several.
+        InvalidData: there are several of a kind.
     """
     if options.regions is None:
         return None
@@ -47,8 +48,11 @@ def regions_file(source: Source, options: TileOptions) -> Path | None:
             raise MissingFile("there are no such regions", where=options.regions)
         return options.regions
     stems = dict.fromkeys((source.image_id, id_to_name(source.image_id)))
-    candidates = [options.regions / f"{stem}{suffix}" for stem in stems for suffix in (*_OUTLINES, *_MASKS)]
-    found = [path for path in candidates if path.is_file()]
+    outlines, masks = (
+        [path for stem in stems for suffix in kinds if (path := options.regions / f"{stem}{suffix}").is_file()]
+        for kinds in (_OUTLINES, _MASKS)
+    )
+    found = outlines or masks
     if not found:
         raise MissingFile(
             f"has no regions in {options.regions}",

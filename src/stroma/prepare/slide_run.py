@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from stroma.core.clock import StageClock
 from stroma.core.done import done_path, first_difference, is_complete
-from stroma.core.errors import MissingFile, OutputConflict
+from stroma.core.errors import InvalidData, MissingFile, OutputConflict
 from stroma.core.items import Done, Failed, map_items
 from stroma.core.progress import track
 from stroma.core.provenance import Provenance
@@ -148,10 +148,10 @@ def _earlier_sources(sources: Iterable[Source], options: SlideOptions) -> list[t
 
 
 def _is_complete(source: Source, options: SlideOptions, provenance_of: Callable[[Source], Provenance]) -> bool:
-    """Whether nothing is left to do; a file that cannot be read is tried, so that its failure is recorded."""
+    """Whether nothing is left to do; an input that cannot be used is tried, so that its failure is recorded."""
     try:
         provenance = provenance_of(source)
-    except (MissingFile, OSError):
+    except (MissingFile, InvalidData, OSError):
         return False
     try:
         return is_complete(done_path(options.output, source.image_id), provenance, verify=options.verify)
