@@ -63,7 +63,7 @@ def read_coco(path: Path) -> list[AnnotatedImage]:
             return _images(content)
         except InvalidData as error:
             raise InvalidData(error.what, where=path, next_step=error.next_step) from error
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InvalidData(f"is no COCO file ({error!r})", where=path) from error
 
 
