@@ -17,6 +17,7 @@ TOP_QUANTILE = 0.99
 _FEWEST_PIXELS = 10
 _ONE_STAIN = 1e-4
 _MAX_PIXELS = 100_000
+_MAX_SLIDE_PIXELS = 1_000_000
 _ITERATIONS = 500
 _CONVERGED = 1e-6
 
@@ -86,7 +87,7 @@ def fit_slide_stains(
     tiles: int = 32,
     white: float = 255.0,
 ) -> Stains:
-    """Find the stains of a slide from a few of its tiles, spread evenly over all of them.
+    """Find the stains of a slide from a few of its tiles, spread evenly over all of them, and a million pixels.
 
     Args:
         image: The slide.
@@ -103,7 +104,11 @@ def fit_slide_stains(
     if not len(boxes):
         raise InvalidData("has no tiles to fit stains on", where=image.path)
     chosen = boxes[np.unique(np.linspace(0, len(boxes) - 1, tiles).round().astype(np.int64))]
-    read = [image.read(*(int(value) for value in box), mpp=mpp).reshape(-1, 1, 3) for box in chosen]
+    read = []
+    for box in chosen:
+        pixels = image.read(*(int(value) for value in box), mpp=mpp).reshape(-1, 1, 3)
+        step = -(-len(pixels) * len(chosen) // _MAX_SLIDE_PIXELS) | 1  # odd, so that it is not of every row the same
+        read.append(pixels[::step])
     try:
         return fit_stains(np.concatenate(read), method, white=white)
     except InvalidData as error:
