@@ -18,6 +18,11 @@ registry = Registry(
         "picture": "stroma.images.picture:PictureImage",
         "read_cube": "stroma.images.tivita:read_cube",
         "write_cube": "stroma.images.tivita:write_cube",
+        "check_cube": "stroma.images.tivita_files:check_cube",
+        "read_dark": "stroma.images.tivita_files:read_dark",
+        "read_white": "stroma.images.tivita_files:read_white",
+        "read_tivita_rgb": "stroma.images.tivita_rgb:read_tivita_rgb",
+        "read_parameter_picture": "stroma.images.tivita_rgb:read_parameter_picture",
     },
 )
 __getattr__, __dir__ = registry.attributes()

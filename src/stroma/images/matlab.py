@@ -96,7 +96,7 @@ def list_variables(path: Path) -> dict[str, Variable]:
     import scipy.io  # takes long, and every image asks this reader whether it is its own
 
     _refuse_hdf5(path)
-    with stage("read"), warnings.catch_warnings(), foreign_bytes(path, zlib.error):
+    with stage("read"), warnings.catch_warnings(), foreign_bytes(path, *_damage()):
         warnings.simplefilter("ignore")  # about names that occur twice, as in damaged files
         listed = scipy.io.whosmat(path, appendmat=False)
         return {
@@ -108,12 +108,19 @@ def list_variables(path: Path) -> dict[str, Variable]:
 def _load(path: Path, name: str, variable: Variable) -> NDArray[Any]:
     import scipy.io
 
-    with stage("decode"), warnings.catch_warnings(), foreign_bytes(path, zlib.error):
+    with stage("decode"), warnings.catch_warnings(), foreign_bytes(path, *_damage()):
         warnings.simplefilter("ignore")
         array = scipy.io.loadmat(path, variable_names=[name], appendmat=False)[name]
     if not isinstance(array, np.ndarray) or array.shape != variable.shape or array.dtype.kind not in "biuf":
         raise UnreadableImage(f"is damaged: '{name}' is not what the file declares", where=path)
     return array
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """What SciPy raises on damaged files beyond the usual; NameError for a variable that it never set."""
+    from scipy.io.matlab import MatReadError
+
+    return MatReadError, NameError, zlib.error
 
 
 def _refuse_hdf5(path: Path) -> None:
