@@ -1,4 +1,17 @@
-"""Stains of a picture: how much light each absorbs, how much there is of each, and pictures with other amounts."""
+"""Stains of a picture: how much light each absorbs, how much there is of each, and pictures with other amounts.
+
+Tiles of a slide stay comparable when their stains are fitted once, on the slide:
+
+    from stroma import open_image
+    from stroma.slides import fit_slide_stains, normalise
+
+    with open_image("slide.svs") as image:
+        boxes = polars.read_parquet("tiles/slide.parquet").select("x", "y", "w", "h").to_numpy()
+        stains = fit_slide_stains(image, boxes)
+        tile = normalise(image.read(*boxes[0]), stains)
+
+For batches of tensors there are the same functions in `stroma.slides.stain_torch`.
+"""
 
 from __future__ import annotations
 
