@@ -10,6 +10,7 @@ registry = Registry(
         "hsi_to_rgb": "stroma.spectra.rgb:hsi_to_rgb",
         "TissueOptics": "stroma.spectra.optics:TissueOptics",
         "diffuse_reflectance": "stroma.spectra.optics:diffuse_reflectance",
+        "resample_spectra": "stroma.spectra.resample:resample_spectra",
         "median_rows": "stroma.spectra.medians:median_rows",
         "mean_over_subjects": "stroma.spectra.medians:mean_over_subjects",
     },

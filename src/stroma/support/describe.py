@@ -15,7 +15,9 @@ from stroma.images.open import READERS, missing, open_image
 from stroma.images.picture import PictureImage
 from stroma.images.slide import SlideImage
 from stroma.images.tiff import TiffImage
-from stroma.images.tivita import TivitaImage
+from stroma.images.tivita import TivitaImage, read_shape
+from stroma.images.tivita_files import DARK_ENDING, WHITE_NAME, read_dark
+from stroma.images.tivita_rgb import CUBE_ENDING, PARAMETER_PICTURES
 from stroma.study.config import STUDY_FILE
 from stroma.study.layouts.recognise import recognise
 from stroma.support.description import Description, quoted, record_facts
@@ -37,7 +39,9 @@ def describe(path: Path) -> Description:
         raise missing(path)
     if any(images.get(name).accepts(path) for name in (*READERS, *images.plugins)):
         return _image(path)
-    return _folder(path) if path.is_dir() else describe_file(path)
+    if path.is_dir():
+        return _folder(path)
+    return _beside_cube(path) or describe_file(path)
 
 
 def _image(path: Path) -> Description:
@@ -51,7 +55,7 @@ def _image(path: Path) -> Description:
         facts["mpp"] = image.mpp
         if len(image.levels) > 1:
             facts["levels"] = [[level.height, level.width, level.downsample] for level in image.levels]
-        kind, following = "image", ""
+        kind, following, opens = "image", "", f"import stroma; image = stroma.open_image({str(path)!r})"
         if isinstance(image, TivitaImage):
             kind = "Tivita hyperspectral cube"
         elif isinstance(image, EnviImage):
@@ -61,7 +65,12 @@ def _image(path: Path) -> Description:
         elif isinstance(image, NumpyImage):
             kind = f"cube in a NumPy file (array {image.variable})" if image.variable else "cube in a NumPy file"
         elif isinstance(image, PictureImage):
-            kind = f"{image.format} picture"
+            kind, parameter = f"{image.format} picture", _parameter_of(path)
+            if parameter:
+                kind = f"{parameter} as the Tivita camera showed it"
+                opens = (
+                    f"from stroma.images import read_parameter_picture as r; {parameter} = r({str(path)!r}).values"
+                )
         elif isinstance(image, TiffImage):
             kind = "TIFF image"
         elif isinstance(image, SlideImage):
@@ -69,7 +78,29 @@ def _image(path: Path) -> Description:
             facts |= _slide_facts(image)
             following = f"stroma tile {quoted(path)} -o tiles"
     facts["size_bytes"] = _size(path)
-    return Description(kind, facts, f"import stroma; image = stroma.open_image({str(path)!r})", following)
+    return Description(kind, facts, opens, following)
+
+
+def _beside_cube(path: Path) -> Description | None:
+    """The references of a Tivita camera, which are no images."""
+    if path.name.endswith(DARK_ENDING):
+        rows, channels = read_dark(path).shape
+        facts = {"rows": rows, "channels": channels, "size_bytes": path.stat().st_size}
+        opens = f"from stroma.images import read_dark; dark = read_dark({str(path)!r})"
+        return Description("dark pattern of a Tivita camera", facts, opens)
+    if path.name.endswith(WHITE_NAME):
+        height, width, channels = read_shape(path)
+        facts = {"shape": [height, width, channels], "size_bytes": path.stat().st_size}
+        opens = f"from stroma.images import read_white; white = read_white({str(path)!r})"
+        return Description("white reference of a Tivita camera", facts, opens)
+    return None
+
+
+def _parameter_of(path: Path) -> str:
+    """Which tissue parameter a picture beside a Tivita cube shows, or an empty string."""
+    stem, _, shown = path.stem.rpartition("_")
+    names = [name for name, picture in PARAMETER_PICTURES.items() if picture == shown]
+    return names[0] if names and path.with_name(stem + CUBE_ENDING).is_file() else ""
 
 
 def _slide_facts(image: SlideImage) -> dict[str, Any]:
