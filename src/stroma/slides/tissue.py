@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -176,19 +177,23 @@ def smooth_mask(mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.bool_]:
     if radius_px == 0 or not mask.any():
         return mask.copy()
     padded = np.pad(mask, radius_px + 1, mode="edge")
-    near = ndimage.distance_transform_edt(~padded) <= radius_px
-    closed = _deeper(near, radius_px)
-    smooth = ndimage.distance_transform_edt(~_deeper(closed, radius_px)) <= radius_px
+    closed = ~_dilate(~_dilate(padded, radius_px), radius_px)
+    smooth = _dilate(~_dilate(~closed, radius_px), radius_px)
     inner = slice(radius_px + 1, -radius_px - 1)
     result: NDArray[np.bool_] = smooth[inner, inner]
     return result
 
 
-def _deeper(mask: NDArray[np.bool_], depth_px: int) -> NDArray[np.bool_]:
-    """Pixels farther than `depth_px` from the outside; beyond the edge lies inside."""
-    if mask.all():
-        return mask
-    result: NDArray[np.bool_] = ndimage.distance_transform_edt(mask) > depth_px
+def _dilate(mask: NDArray[np.bool_], radius_px: int) -> NDArray[np.bool_]:
+    """Pixels at most `radius_px` from the mask: its rows, widened as the disc is there, laid over each other."""
+    result = np.zeros_like(mask)
+    height = len(mask)
+    half_widths = [math.isqrt(radius_px**2 - row**2) for row in range(radius_px + 1)]
+    for half_width in set(half_widths):
+        wide = ndimage.maximum_filter1d(mask.view(np.uint8), 2 * half_width + 1, axis=1, mode="nearest").view(bool)
+        for row in range(-min(radius_px, height - 1), min(radius_px, height - 1) + 1):
+            if half_widths[abs(row)] == half_width:
+                result[max(0, row) : height + min(0, row)] |= wide[max(0, -row) : height + min(0, -row)]
     return result
 
 
