@@ -101,8 +101,6 @@ def test_masks_and_back_give_the_same_masks(drawn, images, tmp_path):
     mask = read_mask(tmp_path / "masks" / "a%20%C3%A4.png")
     shapes = [RING, shapely.box(50, 40, 60, 50)]
     assert np.array_equal(mask, mask_from_polygons(shapes, 0, 0, WIDTH, HEIGHT, values=[1, 2]))
-    (tmp_path / "masks" / "a%20%C3%A4.png").rename(tmp_path / "masks" / "a ä.png")
-    (tmp_path / "masks" / "b%231.png").rename(tmp_path / "masks" / "b#1.png")
     convert(tmp_path / "masks", tmp_path / "again", "mask", **labels)
     assert np.array_equal(read_mask(tmp_path / "again" / "a%20%C3%A4.png"), mask)
 

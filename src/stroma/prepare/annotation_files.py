@@ -13,6 +13,7 @@ import shapely
 from numpy.typing import NDArray
 
 from stroma.core.errors import InvalidData, UsageError
+from stroma.core.files import id_to_name, name_to_id
 from stroma.images.htc_blosc import read_htc_blosc
 from stroma.prepare.annotation_images import ImageFacts, Images
 from stroma.prepare.annotation_table import read_annotation_table
@@ -159,10 +160,10 @@ def read_annotation_file(path: Path, rules: ReadRules) -> list[AnnotatedFile]:
 
 def _stem(path: Path) -> str:
     name = path.name
-    for suffix in sorted(SUFFIXES, key=len, reverse=True):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return path.stem
+    suffixes = [suffix for suffix in SUFFIXES if name.lower().endswith(suffix)]
+    stem = name[: -max(map(len, suffixes))] if suffixes else path.stem
+    decoded = name_to_id(stem)
+    return decoded if id_to_name(decoded) == stem else stem  # our own files are named by percent-encoded ids
 
 
 def _locate(key: str, rules: ReadRules, path: Path) -> AnnotatedFile:
