@@ -170,7 +170,10 @@ def write_glomeruli_mask(path: Path, plan: SlidePlan, polygons: Sequence[Any]) -
 
 
 def tissue_mask(plan: SlidePlan, downsample: int) -> NDArray[np.bool_]:
-    """Where tissue is, (height // downsample, width // downsample): True where the centre of a pixel is in it."""
+    """Where tissue is, (height // downsample, width // downsample): True where the centre of a pixel is in it.
+
+    The white inside of tubules and vessels counts as tissue, which a threshold on the colour cannot see.
+    """
     height, width = plan.height // downsample, plan.width // downsample
     step = plan.mpp * downsample
     x = ((np.arange(width, dtype=np.float64) + 0.5) * step)[None, :]
