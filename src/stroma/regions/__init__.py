@@ -7,6 +7,8 @@ registry = Registry(
     {
         "tile_grid": "stroma.regions.grid:tile_grid",
         "box_coverage": "stroma.regions.grid:box_coverage",
+        "slic": "stroma.regions.superpixels:slic",
+        "SlicOptions": "stroma.regions.superpixels:SlicOptions",
         "read_mask": "stroma.regions.masks:read_mask",
         "rgb_to_index": "stroma.regions.masks:rgb_to_index",
         "Annotation": "stroma.regions.annotation:Annotation",

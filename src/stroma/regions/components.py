@@ -1,0 +1,87 @@
+"""Connected areas of a label map, and joining those that are too small to a neighbour."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def connected_areas(labels: NDArray[np.integer]) -> NDArray[np.int32]:
+    """Number the 4-connected areas of equal labels from 0 in raster order of their first pixels, (H, W) int32."""
+    from skimage.measure import label
+
+    areas: NDArray[np.int32] = label(labels, connectivity=1, background=-1).astype(np.int32)
+    areas -= 1
+    return areas
+
+
+def join_small(labels: NDArray[np.integer], *, minimum_px: int) -> NDArray[np.int32]:
+    """Join each 4-connected area below `minimum_px` to the neighbour it shares most border with.
+
+    The smallest areas are joined first, and of equal ones the first in raster order; what has grown to `minimum_px`
+    stays. So equal inputs give equal results, and every area of the result is connected.
+
+    Args:
+        labels: (H, W), not negative.
+        minimum_px: Pixels an area needs to stay.
+
+    Returns:
+        (H, W) int32, numbered from 0 in raster order.
+    """
+    areas = connected_areas(labels)
+    size = np.bincount(areas.ravel())
+    small = np.flatnonzero(size < minimum_px)
+    if len(small) == 0 or len(size) == 1:
+        return areas
+    borders = _borders(areas, size < minimum_px)
+    parent = np.arange(len(size))
+    sizes = size.tolist()
+    for area in small[np.argsort(size[small], kind="stable")].tolist():
+        root = _root(parent, area)
+        if sizes[root] >= minimum_px:
+            continue
+        shared: dict[int, int] = {}
+        for other, length in borders[root].items():
+            neighbour = _root(parent, other)
+            if neighbour != root:
+                shared[neighbour] = shared.get(neighbour, 0) + length
+        if not shared:
+            continue
+        target = max(shared, key=lambda key: (shared[key], -key))
+        parent[root] = target
+        sizes[target] += sizes[root]
+        if sizes[target] < minimum_px or target in borders:
+            borders[target] = shared_borders(borders.get(target, {}), shared)
+    roots = np.array([_root(parent, area) for area in range(len(parent))])
+    found, first, inverse = np.unique(roots, return_index=True, return_inverse=True)
+    number = np.empty(len(found), dtype=np.int32)
+    number[np.argsort(first)] = np.arange(len(found), dtype=np.int32)
+    return number[inverse][areas]
+
+
+def shared_borders(one: dict[int, int], other: dict[int, int]) -> dict[int, int]:
+    """Lengths of border by neighbour of two areas together."""
+    return {key: one.get(key, 0) + other.get(key, 0) for key in one.keys() | other.keys()}
+
+
+def _root(parent: NDArray[np.intp], area: int) -> int:
+    while parent[area] != area:
+        area = int(parent[area])
+    return area
+
+
+def _borders(areas: NDArray[np.int32], wanted: NDArray[np.bool_]) -> dict[int, dict[int, int]]:
+    """For each wanted area: its neighbours and the number of pixel edges shared with each."""
+    pairs = []
+    for one, other in ((areas[:, :-1], areas[:, 1:]), (areas[:-1], areas[1:])):
+        differ = one != other
+        a, b = one[differ].astype(np.int64), other[differ].astype(np.int64)
+        pairs += [np.stack([a, b])[:, wanted[a]], np.stack([b, a])[:, wanted[b]]]
+    both = np.concatenate(pairs, axis=1)
+    count = int(areas.max()) + 1
+    keys, lengths = np.unique(both[0] * count + both[1], return_counts=True)
+    borders: dict[int, dict[int, int]] = {int(area): {} for area in np.flatnonzero(wanted)}
+    for key, length in zip(keys.tolist(), lengths.tolist(), strict=True):
+        area, other = divmod(key, count)
+        borders[area][other] = length
+    return borders
