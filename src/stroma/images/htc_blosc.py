@@ -84,6 +84,27 @@ def list_htc_blosc(path: Path) -> list[Any]:
     return list(header) if isinstance(header, dict) else []
 
 
+def read_htc_shape(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and data type of the single array in a `.blosc` file; reads its header only.
+
+    Raises:
+        MissingFile: there is no such file.
+        UnreadableImage: it is damaged, not of this kind, or holds several arrays.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFile("there is no such file", where=path)
+    with path.open("rb") as handle:
+        try:
+            header = _read_header(handle)
+        except _DAMAGE as error:
+            raise _damaged(error, path) from error
+    if isinstance(header, dict):
+        raise UnreadableImage("holds several arrays, not a single one", where=path)
+    shape, dtype = header
+    return shape, dtype
+
+
 def _damaged(error: Exception, path: Path) -> UnreadableImage:
     text = error.what if isinstance(error, InvalidData) else str(error)
     return UnreadableImage(f"is no blosc file of htc, or is damaged ({text})", where=path)

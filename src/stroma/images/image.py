@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stroma.core.clock import stage
+from stroma.core.component import Component
 from stroma.core.errors import UsageError, nearest
 from stroma.images.colour import RGB, white_of
 from stroma.images.resize import resize_area as resize_area
@@ -71,6 +72,7 @@ class Image(ABC):
         mpp: Size of a level-0 pixel in µm, or None when the file does not say.
         dtype: What `read` returns.
         fill: Value of pixels outside the image: white (255) for RGB, 0 else.
+        prepared: Steps of a `Preparation` that the pixels have gone through already (stores).
 
     Images are picklable: a copy in another process opens the file again.
     """
@@ -81,6 +83,7 @@ class Image(ABC):
     wavelengths_nm: NDArray[np.float64] | None = None
     mpp: float | None = None
     dtype: np.dtype[Any]
+    prepared: tuple[Component, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -116,7 +116,6 @@ class StoreImage(Image):
         path: The `.b2nd` file.
 
     Attributes:
-        prepared: Steps of a `Preparation` that its pixels have already gone through.
         provenance: What it was made from and with.
 
     Raises:
@@ -125,7 +124,6 @@ class StoreImage(Image):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".b2nd",)
-    prepared: tuple[Component, ...]
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,20 @@ class Preparation(Section):
                     )
                 result = step.make(registry, result)
         return np.ascontiguousarray(result, dtype=np.float32)
+
+    def after(self, done: Sequence[Component]) -> Preparation:
+        """What is left to do for pixels that have gone through `done` already (`Image.prepared`).
+
+        Raises:
+            ConfigError: this preparation does not begin with those steps.
+        """
+        if self.steps[: len(done)] != tuple(done):
+            names = [" → ".join(step.name for step in steps) or "nothing" for steps in (done, self.steps)]
+            raise ConfigError(
+                f"the pixels have gone through {names[0]}, where {names[1]} is wanted",
+                next_step="Use the original images, or stores of another kind (raw16 fits every preparation)",
+            )
+        return Preparation(steps=self.steps[len(done) :]) if done else self
 
     @staticmethod
     def _is_unfitted(step: Component) -> bool:

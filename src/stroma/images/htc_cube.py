@@ -1,0 +1,44 @@
+"""Preprocessed cubes of the htc framework (`intermediates/preprocessing/L1/*.blosc`) as Images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stroma.core.component import Component
+from stroma.core.errors import UnreadableImage
+from stroma.images.htc_blosc import read_htc_blosc, read_htc_shape
+from stroma.images.image import Box, Image, Level
+from stroma.images.tivita import tivita_wavelengths
+
+
+class HtcCubeImage(Image):
+    """A cube that htc preprocessed. Such a file has no parts: every read, of a patch too, decodes all of it.
+
+    Args:
+        path: The `.blosc` file.
+        prepared: What htc did to its pixels.
+
+    Raises:
+        UnreadableImage: it is damaged, or holds no single array (height, width, channels).
+    """
+
+    def __init__(self, path: Path | str, *, prepared: tuple[Component, ...] = ()) -> None:
+        self.path, self.prepared = Path(path), prepared
+        shape, self.dtype = read_htc_shape(self.path)
+        if len(shape) != 3 or 0 in shape:
+            raise UnreadableImage(f"holds an array of shape {shape}, which is no image", where=self.path)
+        height, width, count = shape
+        self.levels = (Level(height, width, 1.0),)
+        self.wavelengths_nm = tivita_wavelengths(count)
+        self.channels = tuple(f"{wavelength:.1f} nm" for wavelength in self.wavelengths_nm)
+
+    def _read_level(self, level: int, box: Box, channels: slice | list[int] | None) -> NDArray[Any]:
+        cube = read_htc_blosc(self.path)
+        if not isinstance(cube, np.ndarray):
+            raise UnreadableImage("holds several arrays where one image was", where=self.path)
+        part = cube[box.y : box.y + box.h, box.x : box.x + box.w]
+        return np.ascontiguousarray(part if channels is None else part[:, :, channels])
