@@ -13,7 +13,6 @@ import imagecodecs
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from PIL import Image as Picture
 
 from stroma.core.clock import stage
 from stroma.core.files import atomic_path
@@ -113,4 +112,4 @@ def _save(path: Path, pixels: NDArray[Any], format: str, quality: int | None) ->
         level = _PILLOW_QUALITY if quality is None else quality
         path.write_bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(pixels), level=level, subsampling="420"))
     else:
-        Picture.fromarray(pixels).save(path, format="PNG", compress_level=3)
+        path.write_bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels), level=3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,17 +146,21 @@ def _write_files(
     boxes = table.select("x", "y", "w", "h").to_numpy()
     with stage("transform"):
         thumbnail = draw_tiles(tissue.overview.shrink(THUMBNAIL_MAX_DIMENSION), boxes)
-    with stage("write"):
-        outputs = [
-            write_picture(folder / "tissue" / f"{name}.png", tissue.mask.astype(np.uint8) * np.uint8(255)),
-            write_picture(folder / "thumbnails" / f"{name}.png", thumbnail),
-            write_table(table, tile_table_path(folder, image_id), provenance),
-        ]
     images = folder / "images" / name
-    if options.save_images:
-        files = [images / f"{stem}.{_SUFFIX[options.image_format]}" for stem in tile_stems(table)]
-        outputs += write_tile_images(image, files, table, options)
-    remove_other_tiles(images, outputs)
+    mask = tissue.mask.astype(np.uint8) * np.uint8(255)
+    with ThreadPoolExecutor(2) as writers:  # packing the pictures takes as long as finding the tissue
+        pictures = [
+            writers.submit(write_picture, folder / "tissue" / f"{name}.png", mask),
+            writers.submit(write_picture, folder / "thumbnails" / f"{name}.png", thumbnail),
+        ]
+        outputs: list[Path] = []
+        if options.save_images:
+            files = [images / f"{stem}.{_SUFFIX[options.image_format]}" for stem in tile_stems(table)]
+            outputs += write_tile_images(image, files, table, options)
+        remove_other_tiles(images, outputs)
+        with stage("write"):
+            outputs.append(write_table(table, tile_table_path(folder, image_id), provenance))
+            outputs += [picture.result() for picture in pictures]
     return outputs
 
 
