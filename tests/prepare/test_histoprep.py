@@ -141,7 +141,12 @@ def test_a_table_of_histoprep_itself_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_options_that_only_the_preset_has_are_refused_without_it() -> None:
-    for more in ({"save_masks": True}, {"metadata": "csv"}, {"preset": "histoprep", "save_images": False}):
+    for more in (
+        {"save_masks": True},
+        {"save_metrics": True},
+        {"metadata": "csv"},
+        {"preset": "histoprep", "save_images": False},
+    ):
         with pytest.raises(ValidationError, match="preset"):
             TileOptions(inputs=(Path("s"),), output=Path("o"), **more)
 
@@ -216,6 +221,22 @@ def test_the_folder_of_histoencoder_is_reproduced(tmp_path: Path) -> None:
     for name in names[::10]:
         one, other = (np.asarray(Picture.open(folder / "tiles" / name)) for folder in (made, HISTOENCODER))
         assert np.abs(one.astype(int) - other).mean() < 1.0
+
+
+@needs_data
+def test_metrics_are_those_of_histoprep(tmp_path: Path) -> None:
+    """256 px, threshold 200: 100 tiles; the first and the number of those that are mostly background."""
+    out = tiled(
+        HISTOPREP / "slide.jpeg", output=tmp_path, tile_px=256, threshold=200, min_tissue=0, save_metrics=True
+    )
+    table = pl.read_parquet(out / "slide" / "metadata.parquet")
+    assert table.columns[:6] == ["x", "y", "w", "h", "path", "background"]
+    assert len(table.columns) == 5 + 67
+    first = table.row(0, named=True)
+    assert (first["background"], first["red_mean"], first["gray_q50"]) == (0.188, 199.818, 159)
+    assert first["laplacian_std"] == pytest.approx(23.4477, abs=1e-4)
+    assert len(table) == 100
+    assert (table["background"] > 0.5).sum() == 27
 
 
 @needs_data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from stroma.core.files import id_to_name, write_bytes, write_text
 from stroma.core.provenance import Provenance
 from stroma.core.tables import ADDRESS_SCHEMA, read_provenance, write_table
 from stroma.images.image import Image
-from stroma.prepare.slide_images import remove_other_tiles, tile_stems, write_picture, write_tile_images
+from stroma.prepare.slide_images import Measures, remove_other_tiles, tile_stems, write_picture, write_tile_images
 from stroma.prepare.slide_tissue import Tissue
 from stroma.prepare.tile_options import TileOptions
 from stroma.slides.overview import block_mean
+from stroma.slides.quality import METRIC_COLUMNS, tile_metrics
 from stroma.slides.thumbnail import outline_boxes
 from stroma.slides.tissue import tissue_mask
 
@@ -92,7 +94,8 @@ def write_folder(
     (folder / kind).mkdir(parents=True, exist_ok=True)
     files = [folder / kind / f"{stem}.{options.image_format}" for stem in tile_stems(table)]
     mask_of = partial(_tile_mask, threshold=tissue.threshold) if options.save_masks else None
-    outputs = write_tile_images(image, files, table, options, mask_of=mask_of)
+    measure = partial(tile_metrics, threshold=tissue.threshold) if options.save_metrics else None
+    outputs, metrics = write_tile_images(image, files, table, options, mask_of=mask_of, measure=measure)
     for name in ("tiles", "spots", "masks"):
         remove_other_tiles(folder / name, outputs)
     with stage("write"):
@@ -100,7 +103,7 @@ def write_folder(
         if not options.tma:
             properties = _properties(image, table, options)
             outputs.append(write_bytes(folder / "properties.json", json.dumps(properties).encode()))
-        outputs.append(_write_table(folder, table, kind, options, provenance))
+        outputs.append(_write_table(folder, table, kind, metrics, options, provenance))
     return outputs
 
 
@@ -159,7 +162,14 @@ def _write_thumbnails(folder: Path, tissue: Tissue, table: pl.DataFrame) -> list
     return [write_picture(folder / f"{name}.jpeg", pixels, "jpeg") for name, pixels in pictures.items()]
 
 
-def _write_table(folder: Path, table: pl.DataFrame, kind: str, options: TileOptions, provenance: Provenance) -> Path:
+def _write_table(
+    folder: Path,
+    table: pl.DataFrame,
+    kind: str,
+    metrics: Sequence[Measures],
+    options: TileOptions,
+    provenance: Provenance,
+) -> Path:
     stems = tile_stems(table)
     paths = {"path": [f"{kind}/{stem}.{options.image_format}" for stem in stems]}
     if options.save_masks:
@@ -168,6 +178,9 @@ def _write_table(folder: Path, table: pl.DataFrame, kind: str, options: TileOpti
     content = table.select(
         "x", "y", "w", "h", *(pl.Series(key, names, dtype=pl.String()) for key, names in paths.items()), *more
     )
+    if options.save_metrics:
+        schema = {name: pl.Int64() if "_q" in name else pl.Float64() for name in METRIC_COLUMNS}
+        content = pl.concat([content, pl.DataFrame(list(metrics), schema=schema)], how="horizontal")
     if options.metadata == "csv":
         return write_text(folder / "metadata.csv", content.write_csv())
     return write_table(content, folder / "metadata.parquet", provenance)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from stroma.core.files import atomic_path
 from stroma.images.image import Image
 from stroma.prepare.tile_options import TileOptions
 
+Measures = Mapping[str, float]
+
 _WRITERS = 4
 _PILLOW_QUALITY = 75
 
@@ -30,7 +32,8 @@ def write_tile_images(
     options: TileOptions,
     *,
     mask_of: Callable[[Path, NDArray[np.uint8]], tuple[Path, NDArray[np.uint8]]] | None = None,
-) -> list[Path]:
+    measure: Callable[[NDArray[np.uint8]], Measures] | None = None,
+) -> tuple[list[Path], list[Measures]]:
     """Write tiles as image files.
 
     A few threads encode and write while the next tiles are read: a tile that must reach the disk waits for it.
@@ -41,11 +44,13 @@ def write_tile_images(
         table: The tiles: columns x, y, w, h in level-0 pixels and, when `options.mpp` is set, mpp.
         options: Resolution or level, format and quality.
         mask_of: Gives, from file and pixels of a tile, the file and pixels of its mask, which is written as PNG.
+        measure: Gives figures about the pixels of a tile.
 
     Returns:
-        All files, in the order of the tiles.
+        All files, and the figures of each tile (none without `measure`), in the order of the tiles.
     """
     written: list[Path] = []
+    measured: list[Future[Measures]] = []
     pending: deque[Future[None]] = deque()
     with ThreadPoolExecutor(_WRITERS) as writers:
         for path, (x, y, w, h, mpp) in zip(files, table.select("x", "y", "w", "h", "mpp").iter_rows(), strict=True):
@@ -58,6 +63,8 @@ def write_tile_images(
                     mask_path, mask = mask_of(path, rgb)
                 pending.append(writers.submit(_write_unsynced, mask_path, mask, "png", None))
                 written.append(mask_path)
+            if measure is not None:
+                measured.append(writers.submit(measure, rgb))
             with stage("write"):
                 while len(pending) > 2 * _WRITERS:
                     pending.popleft().result()
@@ -66,7 +73,7 @@ def write_tile_images(
                 future.result()
     with stage("write"):
         _flush(written)
-    return written
+    return written, [future.result() for future in measured]
 
 
 def _write_unsynced(path: Path, pixels: NDArray[Any], format: str, quality: int | None) -> None:

@@ -156,7 +156,7 @@ def _write_files(
         outputs: list[Path] = []
         if options.save_images:
             files = [images / f"{stem}.{_SUFFIX[options.image_format]}" for stem in tile_stems(table)]
-            outputs += write_tile_images(image, files, table, options)
+            outputs += write_tile_images(image, files, table, options)[0]
         remove_other_tiles(images, outputs)
         with stage("write"):
             outputs.append(write_table(table, tile_table_path(folder, image_id), provenance))

@@ -52,6 +52,7 @@ class TileOptions(TissueSettings):
     tma: bool = Field(False, description="Take the cores of a tissue microarray instead of a grid of tiles")
     save_images: bool = Field(False, description="Also write each tile as an image file")
     save_masks: bool = Field(False, description="With the preset: also write the tissue mask of each tile")
+    save_metrics: bool = Field(False, description="With the preset: also the 67 metrics of HistoPrep of each tile")
     image_format: Literal["jpeg", "png"] = Field("jpeg", description="Of the tile images")
     quality: int = Field(80, ge=1, le=100, description="JPEG quality of the tile images")
     level: int = Field(0, ge=0, description="Pyramid level of the tile images; their size stays in level-0 pixels")
@@ -71,7 +72,11 @@ class TileOptions(TissueSettings):
         if self.tma and self.overlap:
             raise ValueError("cores of a tissue microarray have no overlap")
         if self.preset is None:
-            for name, value in (("save_masks", self.save_masks), ("metadata", self.metadata != "parquet")):
+            for name, value in (
+                ("save_masks", self.save_masks),
+                ("save_metrics", self.save_metrics),
+                ("metadata", self.metadata != "parquet"),
+            ):
                 if value:
                     raise ValueError(f"{name} belongs to --preset histoprep")
         elif not self.save_images:
