@@ -121,6 +121,23 @@ def test_a_damaged_meta_file_is_reported_and_the_image_kept(surgery: SurgeryTree
     assert "is no readable meta file" in found.problems[0].message
 
 
+def test_meta_files_of_odd_content_do_no_harm(surgery: SurgeryTree) -> None:
+    odd = [
+        {"label_meta": {"liver": {"a": [1, "x"], "b": {"c": 1}, "situs": 2}}, "image_labels": [3, None]},
+        {"label_meta": {"liver": {"situs": 10**30}}, "note": "x", "flag": True},
+        {"label_meta": {"liver": {"situs": 1.5}}, "note": 3, "flag": None},
+        [1],
+        "text",
+    ]
+    for number, content in enumerate(odd):
+        surgery.image("P009", f"2021_04_15_09_22_1{number}", content)  # type: ignore[arg-type]
+    found = scan(surgery.root)
+    rows = found.catalog.filter(subject_id="P009")
+    assert rows["situs"].to_list()[:3] == [2.0, 1e30, 1.5]
+    assert rows["note"].to_list()[:3] == [None, "x", "3"]
+    assert len([p for p in found.problems if "is no readable meta file" in p.message]) == 2
+
+
 def test_labels_follow_the_ordering_and_the_last_valid_index(surgery: SurgeryTree) -> None:
     layout = HeiPorSpectral()
     listing = layout.listing(surgery.root)

@@ -11,7 +11,7 @@ from stroma.core.errors import InvalidData, MissingFile, UsageError
 from stroma.study.htc.blosc_file import write_htc_blosc
 from stroma.study.study import Study, open_study
 
-from .conftest import SurgeryTree, write_cube
+from .conftest import SurgeryTree, write_cube, write_png
 
 FIRST = "P001#2021_04_15_09_22_01"
 
@@ -77,6 +77,19 @@ def test_cube_and_picture_are_of_one_size(study: Study) -> None:
     assert recording.cube(x=1, y=2, w=2, h=1, channels=[0]).tolist() == [[[39.0], [42.0]]]
     assert recording.rgb().shape == (4, 6, 3)
     np.testing.assert_array_equal(recording.wavelengths_nm, [500, 750, 1000])
+
+
+def test_pictures_of_the_sensor_and_of_parameters(study: Study) -> None:
+    recording = study[FIRST]
+    with pytest.raises(MissingFile, match="has no picture"):
+        recording.sensor_rgb()
+    stem = recording.path.name.removesuffix("_SpecCube.dat")
+    write_png(recording.folder / f"{stem}_RGB-Capture.png", np.full((4, 6, 3), 7, np.uint8))
+    assert recording.sensor_rgb().max() == 7
+    picture = np.zeros((4, 6, 3), np.uint8)
+    picture[:] = (0, 253, 1)  # the colour of 0.4
+    write_png(recording.folder / f"{stem}_Oxygenation.png", picture)
+    np.testing.assert_allclose(recording.parameter_picture("StO2"), 0.4, atol=0.001)
 
 
 def test_any_meta_key_is_found(study: Study) -> None:

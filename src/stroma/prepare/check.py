@@ -72,7 +72,7 @@ def check(options: CheckOptions) -> VerbResult:
         errors = [finding for finding in outcome.result if finding.severity == "error"]
         if errors:
             more = f" (and {len(errors) - 1} more errors)" if len(errors) > 1 else ""
-            failed.append(Failed(outcome.item, errors[0].check, "InvalidData", f"{errors[0].message}{more}"))
+            failed.append(Failed(outcome.item, "", "InvalidData", f"{errors[0].path} {errors[0].message}{more}"))
     table = pl.DataFrame([finding.row() for finding in findings], schema=CHECK_SCHEMA, orient="row")
     if options.output is not None:
         _write(table, options, study)

@@ -8,11 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import polars as pl
 
 from stroma.core.errors import MissingFile, StromaError
-from stroma.images.image import Image
+from stroma.images.tivita_files import check_cube
+from stroma.images.tivita_rgb import CUBE_ENDING
 from stroma.study.labels import IGNORE
 from stroma.study.recording import Recording
 from stroma.study.study import Study, open_study
@@ -27,8 +27,15 @@ CHECK_SCHEMA: dict[str, pl.DataType] = {
 }
 """One row a finding; `severity` is error, warning or identifier, `path` relative to the study's root."""
 
-_STRIP_PX = 64
-_MAX_READ_BYTES = 1 << 30
+Severity = Literal["error", "warning", "identifier"]
+_ABOUT = {
+    "not_finite": "has values that are no numbers: ",
+    "zero_pixel": "has empty pixels: ",
+    "all_negative": "is no reflectance: ",
+    "zero_value": "has zeros: ",
+    "negative_pixel": "has negative pixels: ",
+}
+"""What is said before the figures of `check_cube`."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Finding:
     """Something that is wrong, or may be."""
 
     image_id: str
-    severity: Literal["error", "warning", "identifier"]
+    severity: Severity
     check: str
     path: str
     message: str
@@ -71,57 +78,29 @@ def _opened(path: Path) -> Study:
 
 
 def _pixels(recording: Recording, path: str, strict: bool) -> Iterator[Finding]:
-    """Header and size; of cubes also every value."""
-    image_id = recording.image_id
+    """Header and size; of Tivita cubes also every value."""
+    image_id, row = recording.image_id, recording.row
+    if path.endswith(CUBE_ENDING):
+        for problem in check_cube(recording.path, shape=None):
+            severity: Severity = "error" if problem.is_fatal or strict else "warning"
+            message = f"{_ABOUT.get(problem.check, '')}{problem.reason}"
+            yield Finding(image_id, severity, problem.check, path, message)
+            if problem.check == "unreadable":
+                return
     try:
         with recording.open() as image:
-            row = recording.row
-            height, width, channels = image.shape
-            if row.get("height") and (height, width) != (row["height"], row["width"]):
-                text = f"is {height} × {width} (height × width), the data set says {row['height']} × {row['width']}"
-                yield Finding(image_id, "error", "size", path, text)
-            if image.wavelengths_nm is None or height * width * channels * image.dtype.itemsize > _MAX_READ_BYTES:
-                image.read(0, 0, 1, 1)
-                return
-            for severity, check, message in _values(image, strict):
-                yield Finding(image_id, severity, check, path, message)
+            image.read(0, 0, 1, 1)
+            height, width, _ = image.shape
+        if row.get("height") and (height, width) != (row["height"], row["width"]):
+            text = f"is {height} × {width} (height × width), the data set says {row['height']} × {row['width']}"
+            yield Finding(image_id, "error", "shape", path, text)
     except StromaError as error:
-        yield Finding(image_id, "error", "read", path, error.what)
-
-
-def _values(image: Image, strict: bool) -> Iterator[tuple[Literal["error", "warning"], str, str]]:
-    """What is wrong with the values of a cube, read in strips."""
-    counts: Counts = dict.fromkeys(("broken", "empty", "zeros", "negative", "positive"), 0)
-    height, width, _ = image.shape
-    for x in range(0, width, _STRIP_PX):
-        strip = image.read(x=x, y=0, w=min(_STRIP_PX, width - x), h=height)
-        finite = np.isfinite(strip)
-        empty = (strip == 0).all(axis=2)
-        counts["broken"] += int((~finite).any(axis=2).sum())
-        counts["empty"] += int(empty.sum())
-        counts["zeros"] += int(((strip == 0).any(axis=2) & ~empty).sum())
-        counts["negative"] += int((strip < 0).all(axis=2).sum())
-        counts["positive"] += int((strip >= 0).any(axis=2).sum())
-    pixels = height * width
-    lesser: Literal["error", "warning"] = "error" if strict else "warning"
-    if counts["broken"]:
-        yield "error", "numbers", f"has {counts['broken']:,} of {pixels:,} pixels with values that are no numbers"
-    if counts["empty"]:
-        yield "error", "empty", f"has {counts['empty']:,} of {pixels:,} pixels that are 0 in all channels"
-    if not counts["positive"] and not counts["broken"]:
-        yield "error", "negative", "has negative values only"
-    elif counts["negative"]:
-        yield lesser, "negative", f"has {counts['negative']:,} of {pixels:,} pixels that are negative in all channels"
-    if counts["zeros"]:
-        yield lesser, "zeros", f"has {counts['zeros']:,} of {pixels:,} pixels with the value 0 in some channels"
-
-
-Counts = dict[str, int]
+        yield Finding(image_id, "error", "unreadable", path, error.what)
 
 
 def _picture(recording: Recording, path: str) -> Iterator[Finding]:
     """Whether the camera's picture is there and fits; only for cubes."""
-    if not path.endswith("_SpecCube.dat"):
+    if not path.endswith(CUBE_ENDING):
         return
     try:
         recording.rgb()
@@ -133,7 +112,7 @@ def _picture(recording: Recording, path: str) -> Iterator[Finding]:
 
 
 def _metadata(recording: Recording, path: str) -> Iterator[Finding]:
-    if not path.endswith("_SpecCube.dat"):
+    if not path.endswith(CUBE_ENDING):
         return
     try:
         if not recording.camera_log:
@@ -161,7 +140,7 @@ def _annotations(recording: Recording, path: str) -> Iterator[Finding]:
             where = f"{Path(error.where).name} " if error.where else ""
             yield Finding(image_id, "error", "mask", path, f"has the annotation {name}: {where}{error.what}")
             continue
-        if (mask.labels == IGNORE).all():
+        if bool((mask.labels == IGNORE).all()):
             yield Finding(image_id, "warning", "mask", path, f"has the annotation {name}, which marks no pixel")
         if mask.overlap_px:
             text = f"has {mask.overlap_px:,} pixels to which {name} gives several labels; they count as not annotated"

@@ -258,6 +258,8 @@ def _next(study: Study, options: InitOptions) -> list[str]:
     """The two commands to type next."""
     first = study.image_path(next(iter(study)))
     inspect = f"stroma inspect {shlex.quote(str(first))}"
+    if study.config.labels is None and first.name.endswith("_SpecCube.dat"):
+        return [inspect, f"stroma check {shlex.quote(str(options.output))}"]
     if study.config.labels is None:
         return [inspect, f"stroma tile {shlex.quote(str(options.folder))} -o tiles"]
     return [inspect, f"stroma train {shlex.quote(str(options.output))} -o runs/first"]

@@ -81,5 +81,5 @@ def _columns(file: Path) -> list[str]:
         with file.open("rb") as handle:
             first = handle.readline(1 << 16).decode("utf-8", "replace")
         return [cell.strip().strip('"') for cell in first.replace("\t", ",").replace(";", ",").split(",")]
-    except (pl.exceptions.PolarsError, OSError):
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
         return []

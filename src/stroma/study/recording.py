@@ -16,6 +16,7 @@ from stroma.core.clock import stage
 from stroma.core.errors import InvalidData, MissingFile, UsageError, nearest
 from stroma.images.htc_blosc import read_htc_blosc
 from stroma.images.image import Image
+from stroma.images.tivita_rgb import CUBE_ENDING, read_camera_rgb, read_parameter_picture
 from stroma.spectra.normalise import l1
 from stroma.study.htc.camera_log import LogValue, read_camera_log
 from stroma.study.htc.identifiers import without_identifiers
@@ -25,7 +26,6 @@ from stroma.study.masks import AnnotatedMask, MergedMask, merge_masks
 if TYPE_CHECKING:
     from stroma.study.study import Study
 
-_CUBE = "_SpecCube.dat"
 _MISSING = object()
 
 
@@ -105,6 +105,32 @@ class Recording:
     def rgb(self) -> NDArray[np.uint8]:
         """A picture for display, (h, w, 3) uint8; of a Tivita cube the camera's own, cropped to the cube."""
         return self.study.rgb(self.image_id)
+
+    def sensor_rgb(self) -> NDArray[np.uint8]:
+        """What the camera's RGB sensor saw, (h, w, 3) uint8; it does not fit the cube pixel by pixel.
+
+        Raises:
+            MissingFile: there is no such picture.
+        """
+        with self.open() as image:
+            return read_camera_rgb(self.path, image.shape[0], image.shape[1], "sensor")
+
+    def parameter_picture(self, parameter: str) -> NDArray[np.float32]:
+        """A tissue parameter as the camera showed it, read back through its colour scale.
+
+        Args:
+            parameter: `StO2`, `NIR`, `THI`, `TWI`, `TLI` or `OHI`.
+
+        Returns:
+            (h, w) float32, 0-1; NaN where the colour is none of the scale.
+
+        Raises:
+            MissingFile: there is no such picture.
+            UsageError: an unknown parameter.
+        """
+        with self.open() as image:
+            height, width, _ = image.shape
+        return read_parameter_picture(self.path, parameter, height=height, width=width).values
 
     @cached_property
     def annotation_names(self) -> tuple[str, ...]:
@@ -253,7 +279,7 @@ class Recording:
 
     @property
     def _stem(self) -> str:
-        return self.path.name.removesuffix(_CUBE)
+        return self.path.name.removesuffix(CUBE_ENDING)
 
     def __repr__(self) -> str:
         return f"Recording('{self.name}')"

@@ -64,6 +64,20 @@ def parse_json(text: str, *, where: Path) -> Any:
         raise ConfigError(f"is not valid JSON ({error})", where=where) from error
 
 
+def read_commented_json(path: Path) -> Any:
+    """Read a JSON file with comments.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        with stage("read"):
+            text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"is no text ({error})", where=path) from error
+    return parse_json(text, where=path)
+
+
 def _resolve(
     path: Path, search: Sequence[Path], seen: tuple[Path, ...]
 ) -> tuple[dict[str, Any], list[tuple[str, list[Any]]]]:
@@ -71,11 +85,7 @@ def _resolve(
     if path.resolve() in seen:
         circle = " → ".join(place.name for place in (*seen, path))
         raise ConfigError(f"inherits itself ({circle})", where=path)
-    try:
-        with stage("read"):
-            content = parse_json(path.read_text(encoding="utf-8"), where=path)
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"is no text ({error})", where=path) from error
+    content = read_commented_json(path)
     if not isinstance(content, dict):
         raise ConfigError("holds no table", where=path)
     own = _nested(content)

@@ -103,6 +103,10 @@ def _mapping(
     for name, index in given.items():
         if type(index) is not int or not 0 <= index <= IGNORE:
             raise ConfigError(f"the label '{name}' has the index {index!r}, no whole number up to 255", where=where)
+    if not isinstance(by_index, Mapping) or not all(str(index).isdecimal() for index in by_index):
+        raise ConfigError(f"mapping_index_name is {by_index!r}, no table from indices to names", where=where)
+    if last is not None and type(last) is not int:
+        raise ConfigError(f"last_valid_label_index is {last!r}, no whole number", where=where)
     if last is None:
         last = max((index for index in given.values() if index < _LIMIT), default=-1)
     valid = {name: index for name, index in given.items() if index <= last and (index > 0 or not zero_is_invalid)}

@@ -39,7 +39,7 @@ def read_meta_table(path: Path) -> pl.DataFrame:
     try:
         with stage("read"):
             table = pl.read_ipc(path.read_bytes())
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise InvalidData(f"is no readable Feather file ({error})", where=path) from error
     table = table.drop([name for name in table.columns if is_identifying(name)])
     if "image_name" not in table.columns:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -77,20 +78,55 @@ class DatasetSettings:
         return labels_from_settings(self.content, where=self.path or Path(SETTINGS_FILE))
 
     def _check(self) -> None:
-        shape, names = self.content.get("shape"), self.content.get("shape_names")
-        if shape is not None and not (
-            isinstance(shape, list) and len(shape) == 3 and all(type(n) is int and n > 0 for n in shape)
-        ):
-            raise InvalidData(f"shape is {shape}, not three positive whole numbers", where=self.path)
-        if names is not None and names != ["height", "width", "channels"]:
-            raise InvalidData(
-                f"shape_names is {names}; only height, width, channels in this order are read", where=self.path
-            )
-        default = self.content.get("annotation_name_default", "")
-        if not isinstance(default, str) and not (
-            isinstance(default, list) and all(isinstance(name, str) for name in default)
-        ):
-            raise InvalidData(f"annotation_name_default is {default!r}, no name or names", where=self.path)
+        for key, value in self.content.items():
+            is_right, wanted = _WANTED.get(key, (_anything, ""))
+            if not is_right(value):
+                raise InvalidData(f"{key} is {_shown(value)}, {wanted}", where=self.path)
+
+
+def _anything(value: Any) -> bool:
+    return True
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(type(n) is int and n > 0 for n in value)
+
+
+def _is_name_or_names(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(name, str) for name in value))
+
+
+def _is_colour_table(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(c, str) and _COLOUR.fullmatch(c) for c in value.values())
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+_COLOUR = re.compile("#?[0-9A-Fa-f]{6}([0-9A-Fa-f]{2})?")
+_WANTED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "shape": (_is_shape, "not three positive whole numbers"),
+    "shape_names": (
+        lambda value: value == ["height", "width", "channels"],
+        "only height, width, channels in this order are read",
+    ),
+    "data_path_class": (lambda value: isinstance(value, str), "not the name of a class"),
+    "label_mapping": (
+        lambda value: isinstance(value, dict) and all(type(index) is int for index in value.values()),
+        "no table from names to whole numbers",
+    ),
+    "last_valid_label_index": (lambda value: type(value) is int, "no whole number"),
+    "label_ordering": (lambda value: isinstance(value, dict), "no table from labels to their order"),
+    "label_colors": (_is_colour_table, "no table from labels to colours such as #D0856D"),
+    "annotation_name_default": (_is_name_or_names, "no name or names of annotations"),
+    "camera_name_changes": (
+        lambda value: isinstance(value, dict) and all(isinstance(change, dict) for change in value.values()),
+        "no table from cameras to changes",
+    ),
+}
+"""Keys that Stroma uses: whether a value can be right, and what is said of one that is not."""
 
 
 def labels_from_settings(settings: Mapping[str, Any], *, where: Path) -> LabelMapping:
@@ -145,7 +181,7 @@ def camera_name(camera_id: str, timestamp: datetime | None, settings: DatasetSet
     if change is None:
         return f"{camera_id}_correct-1"
     try:
-        date = parse_timestamp(change["change_date"])
+        date = parse_timestamp(str(change["change_date"]))
         before, after = change["suffix_before"], change["suffix_after"]
     except (KeyError, TypeError) as error:
         raise InvalidData(f"camera_name_changes of {camera_id} lacks {error}", where=settings.path) from error

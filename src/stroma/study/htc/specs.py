@@ -11,10 +11,9 @@ from typing import Any
 
 import polars as pl
 
-from stroma.core.clock import stage
 from stroma.core.errors import InvalidData, MissingFile
 from stroma.core.files import write_text
-from stroma.study.htc.config import parse_json
+from stroma.study.htc.config import read_commented_json
 from stroma.study.htc.names import ImageName
 from stroma.study.splits import Splits
 
@@ -48,12 +47,12 @@ def read_data_spec(path: Path, subjects: Mapping[str, str] | None = None) -> Dat
 
     Raises:
         MissingFile: there is no such file.
+        ConfigError: it is no JSON.
         InvalidData: it does not follow the format; the message names fold, set and value.
     """
     if not path.is_file():
         raise MissingFile("there is no such data specification", where=path)
-    with stage("read"):
-        folds = parse_json(path.read_text(encoding="utf-8"), where=path)
+    folds = read_commented_json(path)
     if not isinstance(folds, list) or not folds:
         raise InvalidData("holds no list of folds", where=path)
     rows: list[tuple[int, str, str, str, str]] = []

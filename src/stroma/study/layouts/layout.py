@@ -129,6 +129,8 @@ def metadata_column(name: str, values: Sequence[Any]) -> pl.Series | None:
     kinds = {type(value) for value in values if value is not None}
     if not kinds:
         return None
+    if kinds == {int} and any(value is not None and not -(2**63) <= value < 2**63 for value in values):
+        kinds = {int, str}  # too long for a number of a table
     if kinds == {int, float}:
         return pl.Series(name, [None if value is None else float(value) for value in values], pl.Float64)
     if len(kinds) == 1:

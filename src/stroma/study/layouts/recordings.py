@@ -149,7 +149,7 @@ def _metadata(listing: Listing, folder: Folder, problems: list[Problem]) -> dict
         problems.append(Problem(path, f"is no readable meta file ({error}); the image has no metadata"))
         return {}
     row = {key: found[0] for key, found in agreed.items() if all(value == found[0] for value in found)}
-    row |= {key: value for key, value in content.items() if not isinstance(value, dict | list)}
+    row = {key: value for key, value in {**row, **content}.items() if not isinstance(value, dict | list)}
     if isinstance(content.get("image_labels"), list):
         row["image_labels"] = [str(label) for label in content["image_labels"]]
     return without_identifiers(row)
