@@ -229,3 +229,24 @@ def test_a_study_alone_stands_for_the_default_configuration(tmp_path, make, step
     assert [step.name for step in config.input.prepare.steps] == steps
     assert config.optim.lr == 0.5
     assert config.data.study == tmp_path / "study.yaml"
+
+
+def test_training_from_stores_gives_the_same_within_their_rounding(trained, tmp_path):
+    """Another fingerprint, since bytes differ; nearly the same fitted values and predictions."""
+    study, store = trained / "study.yaml", trained / "stores, ä"
+    assert command(["prepare", str(study), "-o", str(store)]) == 0
+    arguments = ["train", str(trained / "config.yaml"), "--set", f'data.store="{store}"', "--fold", "fold_0"]
+    assert command([*arguments, "-o", str(tmp_path / "run")]) == 0
+    usual, other = Run.open(trained / "run"), Run.open(tmp_path / "run")
+    assert other.stores.kind == "l1" and other.stores.folder.samefile(store)
+    settings = [json.loads((run.folder / "run.json").read_text())["settings"] for run in (usual, other)]
+    assert "store" not in settings[0]["data"] and settings[1]["data"].pop("store") == "float16"
+    assert settings[0] == settings[1]
+    fitted = [np.array(run.card("fold_0").prepare.steps[1].parameters["mean"]) for run in (usual, other)]
+    np.testing.assert_allclose(fitted[1], fitted[0], rtol=1e-3)
+    losses = [run.metrics().filter(fold="fold_0", name="train_loss")["value"].to_numpy() for run in (usual, other)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-2)
+    assert command(["predict", str(other.folder), "--images", "test"]) == 0
+    assert len(list((other.folder / "predictions" / "test").glob("*.png"))) == 1
+    store.rename(trained / "elsewhere")
+    assert command(["predict", str(other.folder), "--images", "test", "--overwrite"]) == 1

@@ -184,7 +184,7 @@ class _Worker:
         record = done_path(self.output, item.image_id)
         provenance = _item_provenance(item, self.options, run)
         modality = run.config.input.modality
-        image = open_input(run.study, item.image_id, modality) if item.in_study else open_image(item.path)
+        image = open_input(run.study, item.image_id, modality, run.stores) if item.in_study else open_image(item.path)
         with image:
             labels = predictor.predict_labels(image, item.image_id)
         with stage("write"):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from stroma.core.clock import stage
+from stroma.core.component import Component
 from stroma.core.device import resolve_device, resolve_precision
 from stroma.core.errors import InvalidData, UsageError
 from stroma.images.image import Image
@@ -102,7 +103,9 @@ class Predictor:
         addresses = self.granularity.list(image, image_id)
         height, width, _ = image.shape
         samples = read_samples(image, addresses)
-        outputs = (output for batch in chunks(samples, self.batch_size) for output in self._forward(batch))
+        outputs = (
+            output for batch in chunks(samples, self.batch_size) for output in self._forward(batch, image.prepared)
+        )
         return self.granularity.stitch(addresses, outputs, width, height)
 
     def predict_labels(self, image: Image, image_id: str = "") -> NDArray[np.uint8]:
@@ -113,13 +116,14 @@ class Predictor:
         return labels
 
     @torch.inference_mode()
-    def _forward(self, samples: list[NDArray[np.generic]]) -> NDArray[np.float32]:
-        """Mean class probabilities (B, h, w, K) of samples of one size."""
+    def _forward(self, samples: list[NDArray[np.generic]], done: tuple[Component, ...]) -> NDArray[np.float32]:
+        """Mean class probabilities (B, h, w, K) of samples of one size whose pixels went through the steps `done`."""
         total: torch.Tensor | None = None
         prepared: tuple[Preparation, torch.Tensor] | None = None
         for member in self.members:
             if prepared is None or prepared[0] != member.preparation:
-                batch = np.stack([member.preparation.apply(sample) for sample in samples])
+                left = member.preparation.after(done)
+                batch = np.stack([left.apply(sample) for sample in samples])
                 prepared = member.preparation, torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
             with (
                 stage("forward"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shlex
 import shutil
@@ -124,7 +125,7 @@ def _run(jobs: list[StoreJob], todo: list[StoreJob], lines: list[str]) -> VerbRe
         output=place,
         summary={"images": len(jobs), "stores": _gigabytes(size)},
         lines=lines,
-        next=[f"stroma train CONFIG -o RUN --set data.store={shlex.quote(str(options.output))}"],
+        next=[f"stroma train CONFIG -o RUN --set {_setting(options.output)}"],
         done=done,
         skipped=len(jobs) - len(todo),
         failed=failed,
@@ -180,6 +181,13 @@ def make_store(job: StoreJob) -> int:
             next_step="Free some and run the same command again: what is complete stays",
         ) from error
     return content.not_measured
+
+
+def _setting(folder: Path) -> str:
+    """`data.store=FOLDER` as a shell argument; `--set` reads the value as YAML, where ` #` begins a comment."""
+    text = str(folder)
+    value = text if all(sign.isalnum() or sign in "/._-\\" for sign in text) else json.dumps(text, ensure_ascii=False)
+    return shlex.quote(f"data.store={value}")
 
 
 @lru_cache(maxsize=1)

@@ -18,6 +18,9 @@ class DataSection(Section):
 
     study: Path = Field(description="study.yaml, or its folder; relative to the configuration file")
     annotator: str | None = Field(None, description="Whose annotation is the reference (default: the study's first)")
+    store: Path | None = Field(
+        None, description="Read prepared stores from this folder (stroma prepare); relative to the configuration file"
+    )
 
 
 class InputSection(Section):
@@ -94,8 +97,13 @@ class RunConfig(Section):
     seed: int = Field(0, ge=0)
 
     def settings(self) -> dict[str, Any]:
-        """What the trained weights depend on, as plain values: no path, no device, no worker count."""
+        """What the trained weights depend on, as plain values: no path, no device, no worker count.
+
+        Of stores they depend on the rounding to float16 only; those of RGB pictures hold the same values.
+        """
         plain = to_plain(self, exclude={"execution"})
         plain["data"].pop("study")
+        if plain["data"].pop("store") is not None and self.input.modality != "rgb":
+            plain["data"]["store"] = "float16"
         plain["train"].pop("folds")
         return plain

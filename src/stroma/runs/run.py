@@ -17,6 +17,7 @@ from stroma.core.provenance import InputRecord, Provenance, check_format
 from stroma.core.tables import read_table
 from stroma.runs.card import ModelCard
 from stroma.runs.config import RunConfig
+from stroma.sampling.stores import Stores, choose_stores
 from stroma.study.labels import LabelMapping
 from stroma.study.study import Study, open_study
 
@@ -63,6 +64,8 @@ class Run:
         run = cls(Path(folder))
         plain = to_plain(config)
         plain["data"]["study"] = run._relative(study.path)
+        if config.data.store is not None:
+            plain["data"]["store"] = run._relative(config.data.store)
         write_text(run.folder / "config.yaml", dump_yaml(plain))
         write_text(run.folder / "labels.yaml", dump_yaml(to_plain(study.labels)))
         record = Provenance(RUN_FORMAT, config.settings(), (InputRecord.of("study.yaml", study.path),)).to_dict()
@@ -78,7 +81,7 @@ class Run:
 
     @cached_property
     def config(self) -> RunConfig:
-        """The configuration it was trained with; the study's path is as seen from the run folder."""
+        """The configuration it was trained with; paths of the study and stores are as seen from the run folder."""
         path = self.folder / "config.yaml"
         return build(RunConfig, read_mapping(path), where=path)
 
@@ -97,6 +100,18 @@ class Run:
     def study(self) -> Study:
         """Its study."""
         return open_study(self.study_path)
+
+    @cached_property
+    def stores(self) -> Stores | None:
+        """The prepared stores it reads from; None when it reads the images.
+
+        Raises:
+            MissingFile, ConfigError: as `choose_stores`.
+        """
+        data, modality, preparation = self.config.data, self.config.input.modality, self.config.input.prepare
+        if data.store is None:
+            return None
+        return choose_stores(Path(os.path.normpath(self.folder / data.store)), modality, preparation)
 
     @cached_property
     def splits(self) -> pl.DataFrame:

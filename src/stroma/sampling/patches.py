@@ -15,6 +15,7 @@ from stroma.core.errors import InvalidData
 from stroma.images.image import Image
 from stroma.sampling.preparation import Preparation
 from stroma.sampling.source import open_input
+from stroma.sampling.stores import Stores
 from stroma.study.labels import IGNORE
 from stroma.study.study import Study
 
@@ -38,6 +39,7 @@ class TrainingPatches(Dataset[dict[str, torch.Tensor]]):
         balance: `images`: uniform position in a random image; `labels`: centred near a pixel of a label drawn
             uniformly among those of a random image.
         seed: The run's seed.
+        stores: Prepared stores to read from instead of the images.
     """
 
     def __init__(
@@ -52,10 +54,11 @@ class TrainingPatches(Dataset[dict[str, torch.Tensor]]):
         samples: int,
         balance: str,
         seed: int,
+        stores: Stores | None = None,
     ) -> None:
         if not image_ids:
             raise InvalidData("there is no image to train on", where=study.path)
-        self.study, self.annotator, self.modality = study, annotator, modality
+        self.study, self.annotator, self.modality, self.stores = study, annotator, modality, stores
         self.image_ids: list[str] = list(image_ids)
         self.preparation, self.size_px, self.balance, self.seed = preparation, size_px, balance, seed
         self.samples = samples if size_px is not None else len(self.image_ids)
@@ -75,7 +78,7 @@ class TrainingPatches(Dataset[dict[str, torch.Tensor]]):
         rng = np.random.default_rng([self.seed, 2, epoch, index])
         image, mask = self._image(image_id), self._mask(image_id)
         x, y, w, h = self._box(mask, rng)
-        pixels = self.preparation.apply(image.read(x, y, w, h))
+        pixels = self.preparation.after(image.prepared).apply(image.read(x, y, w, h))
         labels = np.full((h, w), IGNORE, dtype=np.uint8)
         inner = image.inside(x, y, w, h)
         labels[inner.y - y : inner.y - y + inner.h, inner.x - x : inner.x - x + inner.w] = mask[
@@ -117,7 +120,7 @@ class TrainingPatches(Dataset[dict[str, torch.Tensor]]):
 
     def _image(self, image_id: str) -> Image:
         if image_id not in self._images:
-            self._images[image_id] = open_input(self.study, image_id, self.modality)
+            self._images[image_id] = open_input(self.study, image_id, self.modality, self.stores)
             if len(self._images) > _MASKS_HELD:
                 self._images.popitem(last=False)[1].close()
         return self._images[image_id]

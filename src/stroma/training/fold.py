@@ -36,6 +36,7 @@ from stroma.sampling.granularity import Patch
 from stroma.sampling.patches import EpochSampler, TrainingPatches, collate
 from stroma.sampling.preparation import Preparation
 from stroma.sampling.source import open_input
+from stroma.sampling.stores import Stores
 from stroma.study.labels import IGNORE
 from stroma.study.study import Study
 from stroma.training.module import RESUME_NAME, EpochEnd, SegmentationModule
@@ -56,15 +57,15 @@ def train_fold(run: Run, fold: str, config: RunConfig) -> ModelCard:
     folder.mkdir(parents=True, exist_ok=True)
     _quiet_lightning()
     train_ids, validation_ids = run.images_of("train", fold), run.images_of("validation", fold)
-    check_masks(study, [*train_ids, *validation_ids], config)
-    card = _card(study, train_ids, config)
+    check_masks(study, [*train_ids, *validation_ids], config, run.stores)
+    card = _card(study, train_ids, config, run.stores)
     lightning.seed_everything(config.seed, verbose=False)
     network = build_model(card.model, channels=card.channels, classes=len(card.labels))
     network = network.to(memory_format=torch.channels_last)
-    loader = _loader(study, train_ids, config, card)
+    loader = _loader(study, train_ids, config, card, run.stores)
     augment = nn.Sequential(*(component.make(augmentations) for component in config.augment))
     module = SegmentationModule(network, config, config.loss.make(losses), augment, len(loader))
-    validate = _Validation(study, validation_ids, card, config) if validation_ids else None
+    validate = _Validation(study, validation_ids, card, config, run.stores) if validation_ids else None
     end = EpochEnd(folder, fold, validate, config, Provenance("metrics/1", config.settings()))
     resume = folder / RESUME_NAME
     trainer = _trainer(config, end, folder)
@@ -78,8 +79,8 @@ def train_fold(run: Run, fold: str, config: RunConfig) -> ModelCard:
     return complete
 
 
-def check_masks(study: Study, image_ids: Sequence[str], config: RunConfig) -> None:
-    """Open every image's header and mask before the first step.
+def check_masks(study: Study, image_ids: Sequence[str], config: RunConfig, stores: Stores | None) -> None:
+    """Open every image's (or store's) header and mask before the first step.
 
     Raises:
         InvalidData: a mask of another size than its image, or no annotated pixel in any image; a mask with an
@@ -87,7 +88,7 @@ def check_masks(study: Study, image_ids: Sequence[str], config: RunConfig) -> No
     """
     annotated = 0
     for image_id in image_ids:
-        with stage("read"), study.open(image_id) as image:
+        with stage("read"), open_input(study, image_id, config.input.modality, stores) as image:
             mask = study.mask(image_id, annotator=config.data.annotator)
             if mask.shape != image.shape[:2]:
                 raise InvalidData(
@@ -101,10 +102,10 @@ def check_masks(study: Study, image_ids: Sequence[str], config: RunConfig) -> No
         raise InvalidData("no pixel of these images is annotated", where=study.path)
 
 
-def _card(study: Study, train_ids: Sequence[str], config: RunConfig) -> ModelCard:
+def _card(study: Study, train_ids: Sequence[str], config: RunConfig, stores: Stores | None) -> ModelCard:
     if not train_ids:
         raise InvalidData("a fold has no training image", where=study.path, next_step="Check its splits")
-    with open_input(study, train_ids[0], config.input.modality) as image:
+    with open_input(study, train_ids[0], config.input.modality, stores) as image:
         wavelengths = None if image.wavelengths_nm is None else tuple(float(w) for w in image.wavelengths_nm)
         channels, mpp = len(image.channels), image.mpp
     return ModelCard(
@@ -113,21 +114,24 @@ def _card(study: Study, train_ids: Sequence[str], config: RunConfig) -> ModelCar
         wavelengths_nm=wavelengths,
         modality=config.input.modality,
         mpp=mpp,
-        prepare=config.input.prepare.fit(_stored_pixels(study, train_ids, config.input.modality)),
+        prepare=config.input.prepare.fit(_stored_pixels(study, train_ids, config.input.modality, stores)),
         granularity=config.input.granularity,
         labels=study.labels,
         precision=resolve_precision(config.train.precision, resolve_device(config.execution.device), exact=False),
     )
 
 
-def _stored_pixels(study: Study, image_ids: Sequence[str], modality: str) -> Iterator[NDArray[Any]]:
+def _stored_pixels(
+    study: Study, image_ids: Sequence[str], modality: str, stores: Stores | None
+) -> Iterator[NDArray[Any]]:
+    """Pixels to fit on; those of L1 stores are normalised again, which changes nothing beyond their rounding."""
     for image_id in image_ids:
-        with open_input(study, image_id, modality) as image:
+        with open_input(study, image_id, modality, stores) as image:
             yield image.read()
 
 
 def _loader(
-    study: Study, image_ids: Sequence[str], config: RunConfig, card: ModelCard
+    study: Study, image_ids: Sequence[str], config: RunConfig, card: ModelCard, stores: Stores | None
 ) -> DataLoader[dict[str, torch.Tensor]]:
     granularity = config.input.granularity.make(granularities)
     dataset = TrainingPatches(
@@ -140,6 +144,7 @@ def _loader(
         samples=config.sampling.samples_per_epoch,
         balance=config.sampling.balance,
         seed=config.seed,
+        stores=stores,
     )
     workers = config.execution.workers
     return DataLoader(
@@ -157,8 +162,10 @@ def _loader(
 class _Validation:
     """Mean Dice over classes (image → subject → class) of a network on the validation images."""
 
-    def __init__(self, study: Study, image_ids: Sequence[str], card: ModelCard, config: RunConfig) -> None:
-        self.study, self.card, self.config = study, card, config
+    def __init__(
+        self, study: Study, image_ids: Sequence[str], card: ModelCard, config: RunConfig, stores: Stores | None
+    ) -> None:
+        self.study, self.card, self.config, self.stores = study, card, config, stores
         subjects = dict(study.catalog.select("image_id", "subject_id").rows())
         self.images = [(image_id, str(subjects[image_id])) for image_id in image_ids]
 
@@ -167,7 +174,7 @@ class _Validation:
         predictor = Predictor([member], self.card, device=str(next(network.parameters()).device))
         names, tables = self.card.labels.names, []
         for image_id, subject_id in self.images:
-            with open_input(self.study, image_id, self.config.input.modality) as image:
+            with open_input(self.study, image_id, self.config.input.modality, self.stores) as image:
                 predicted = predictor.predict_labels(image, image_id)
             reference = self.study.mask(image_id, annotator=self.config.data.annotator)
             values = dice_of(confusion_matrix(reference, predicted, len(names)))

@@ -74,7 +74,7 @@ def train_verb(options: TrainOptions) -> VerbResult:
 
 
 def load_run_config(path: Path, overrides: list[str] | tuple[str, ...] = ()) -> RunConfig:
-    """Read a run configuration; a relative `data.study` is taken relative to the file.
+    """Read a run configuration; a relative `data.study` or `data.store` is taken relative to the file.
 
     A `study.yaml` in its place stands for the defaults: L1-normalised spectra for cubes, standardised colours for
     pictures.
@@ -85,10 +85,10 @@ def load_run_config(path: Path, overrides: list[str] | tuple[str, ...] = ()) -> 
     if "layout" in read_mapping(Path(path)):
         return build(RunConfig, apply_overrides(default_values(Path(path)), overrides), where=path)
     config = load_config(Path(path), RunConfig, overrides)
-    from_command_line = any(text.startswith("data.study=") for text in overrides)
-    base = Path() if from_command_line else Path(path).parent
-    data = config.data.model_copy(update={"study": base / config.data.study})
-    return config.model_copy(update={"data": data})
+    paths = {"study": config.data.study, "store": config.data.store}
+    given = {key for key in paths if any(text.startswith(f"data.{key}=") for text in overrides)}  # from where we are
+    found = {key: value if key in given else Path(path).parent / value for key, value in paths.items() if value}
+    return config.model_copy(update={"data": config.data.model_copy(update=found)})
 
 
 def default_values(study_path: Path) -> dict[str, Any]:
