@@ -1,0 +1,98 @@
+"""Writing what htc needs to know about a study: its masks and its table of images."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from stroma.core.clock import stage
+from stroma.core.errors import InvalidData
+from stroma.core.files import atomic_path
+from stroma.study.htc.blosc_file import write_htc_blosc
+from stroma.study.htc.names import ImageName
+from stroma.study.labels import IGNORE, LabelMapping
+from stroma.study.study import Study
+
+_NOT_FOR_HTC = ("image_id", "subject_id", "path", "timestamp", "camera", "height", "width")
+
+
+def write_htc_masks(study: Study, folder: Path) -> list[Path]:
+    """Write `<folder>/segmentations/<image_id>.blosc`: all annotations of an image, as `semantic#primary` → mask.
+
+    The masks hold the indices of the data set (`labels.sources`), and 255 where nothing is annotated.
+
+    Args:
+        study: With labels.
+        folder: Usually the folder `intermediates` beside `data`.
+
+    Returns:
+        The files, one for each annotated image, sorted.
+
+    Raises:
+        StromaError: a mask that cannot be read, see `Study.annotated_mask`.
+    """
+    table = _values(study.labels)
+    paths = []
+    for image_id in study.annotations["image_id"].unique().sort():
+        masks = study[image_id].masks()
+        content = {name: table[mask.labels] for name, mask in masks.items()}
+        paths.append(write_htc_blosc(folder / "segmentations" / f"{image_id}.blosc", content))
+    return paths
+
+
+def write_htc_meta_table(study: Study, folder: Path) -> Path:
+    """Write `<folder>/tables/<name>@meta.feather`: the index with which htc finds images by name.
+
+    Args:
+        study: Whose images lie below its root or `root/data`.
+        folder: Usually the folder `intermediates` beside `data`.
+
+    Raises:
+        InvalidData: an id that is no image name of htc.
+    """
+    catalog = study.catalog
+    names = [_checked(image_id) for image_id in catalog["image_id"]]
+    annotations: dict[str, set[str]] = {}
+    for row in study.annotations.iter_rows(named=True):
+        annotations.setdefault(row["image_id"], set()).add(f"{row['layer']}#{row['annotator']}")
+    folders = [PurePosixPath(path).parent.as_posix().removeprefix("data/") for path in catalog["path"]]
+    table = pl.DataFrame(
+        {
+            "image_name": [str(name) for name in names],
+            "subject_name": catalog["subject_id"],
+            "timestamp": [name.parts[-1] if name.parts[-1] != "overlap" else name.parts[-2] for name in names],
+            "camera_name": catalog["camera"] if "camera" in catalog.columns else [None] * len(names),
+            "path": folders,
+            "annotation_name": pl.Series(
+                [sorted(annotations.get(n.image_id, ())) for n in names], dtype=pl.List(pl.String)
+            ),
+        }
+    )
+    added = [name for name in catalog.columns if name not in _NOT_FOR_HTC]
+    table = table.with_columns(catalog.select(added))
+    path = folder / "tables" / f"{study.name}@meta.feather"
+    with stage("write"), atomic_path(path) as temporary:
+        table.write_ipc(temporary, compression="lz4", compat_level=pl.CompatLevel.oldest())
+    return path
+
+
+def _values(labels: LabelMapping) -> NDArray[np.uint8]:
+    """Class index → value in the files of the data set."""
+    table = np.full(256, IGNORE, dtype=np.uint8)
+    sources = {name: value for value, name in labels.sources.items()}
+    for index, name in enumerate(labels.names):
+        value = sources.get(name, index)
+        if not 0 <= value < IGNORE:
+            raise InvalidData(f"the label '{name}' has the index {value}, htc knows 0 to 254", where="labels.sources")
+        table[index] = value
+    return table
+
+
+def _checked(image_id: str) -> ImageName:
+    name = ImageName.parse(image_id)
+    if "/" in image_id or len(name.parts) < 2:
+        raise InvalidData(f"'{image_id}' is no image name of htc (subject#timestamp)")
+    return name
