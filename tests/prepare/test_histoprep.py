@@ -164,6 +164,16 @@ def test_complete_slides_are_skipped_and_other_settings_are_refused(tmp_path: Pa
     assert contents(tmp_path / "out") == before
 
 
+def test_switching_the_preset_leaves_no_table_of_the_other_kind(tmp_path: Path) -> None:
+    slide(tmp_path / "s.png")
+    more = {"inputs": (tmp_path / "s.png",), "output": tmp_path / "out", "overwrite": True}
+    tile(TileOptions(**more, tile_px=20))
+    assert tile(TileOptions(**more, tile_px=30, preset="histoprep")).summary["tiles"] == 2
+    assert len(find_tiles([tmp_path / "out"])[0].addresses()) == 2
+    assert tile(TileOptions(**more, tile_px=20)).summary["tiles"] == 6
+    assert len(find_tiles([tmp_path / "out"])[0].addresses()) == 6
+
+
 @pytest.mark.proof
 def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
     for seed in range(6):

@@ -108,6 +108,7 @@ def tile_slide(source: Source, options: TileOptions) -> SlideReport:
             table = pl.concat([table, columns], how="horizontal")
             table = table.filter(pl.col("annotated") >= options.min_annotated - 1e-9)
         _probe(image, table)
+        _remove_other_layout(source.image_id, options)
         write = histoprep.write_folder if options.preset == "histoprep" else _write_files
         outputs = write(image, source.image_id, table, tissue, options, provenance)
     with stage("write"):
@@ -115,6 +116,16 @@ def tile_slide(source: Source, options: TileOptions) -> SlideReport:
     size = int(grid[0, 2])
     notes = () if options.tma else _notes(image, size, mpp, options)
     return SlideReport(len(table), len(boxes), size, tissue.fraction, tissue.threshold, notes)
+
+
+def _remove_other_layout(image_id: str, options: TileOptions) -> None:
+    """With `overwrite`, remove the table that a run with or without the preset left: it is no longer true."""
+    if options.overwrite:
+        left = histoprep.metadata_path(options.output, image_id)
+        if options.preset is not None:
+            left = tile_table_path(options.output, image_id)
+        if left is not None:
+            left.unlink(missing_ok=True)
 
 
 def _probe(image: Image, table: pl.DataFrame) -> None:
