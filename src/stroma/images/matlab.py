@@ -15,6 +15,7 @@ from stroma.core.errors import UnreadableImage
 from stroma.images.array_file import ArrayFileImage, upright_shape
 from stroma.images.cache import DECODED, file_key
 from stroma.images.guard import check_plausible, foreign_bytes
+from stroma.images.matlab_array import read_matlab_array
 from stroma.images.variables import Variable, choose_image, choose_wavelengths
 
 _REAL = {
@@ -66,7 +67,7 @@ class MatlabImage(ArrayFileImage):
         check_plausible(path, *shape, dtype.itemsize, path.stat().st_size)
         name = choose_wavelengths(variables, shape[2], wavelengths, path)
         values = None if name is None else _load(path, name, variables[name])
-        self._shape = chosen.shape
+        self._chosen = chosen
         self._set_form(path, chosen.shape, dtype, channel_axis, values, mpp)
 
     @staticmethod
@@ -79,11 +80,10 @@ class MatlabImage(ArrayFileImage):
         DECODED.forget(self.path)
 
     def _stored(self) -> NDArray[Any]:
-        variable = Variable(self._shape, "", True)
         return DECODED.get(
             file_key(self.path),
             ("matlab", self.variable),
-            lambda: _load(self.path, self.variable, variable).astype(self.dtype, copy=False),
+            lambda: _load(self.path, self.variable, self._chosen),
         )
 
 
@@ -106,14 +106,8 @@ def list_variables(path: Path) -> dict[str, Variable]:
 
 
 def _load(path: Path, name: str, variable: Variable) -> NDArray[Any]:
-    import scipy.io
-
-    with stage("decode"), warnings.catch_warnings(), foreign_bytes(path, *_damage()):
-        warnings.simplefilter("ignore")
-        array = scipy.io.loadmat(path, variable_names=[name], appendmat=False)[name]
-    if not isinstance(array, np.ndarray) or array.shape != variable.shape or array.dtype.kind not in "biuf":
-        raise UnreadableImage(f"is damaged: '{name}' is not what the file declares", where=path)
-    return array
+    with stage("decode"), foreign_bytes(path, zlib.error):
+        return read_matlab_array(path, name, variable.shape).astype(np.dtype(_REAL[variable.kind]))
 
 
 def _damage() -> tuple[type[Exception], ...]:
