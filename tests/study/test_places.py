@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from stroma.core.errors import InvalidData, UsageError
+from stroma.core.errors import InvalidData, MissingFile, UsageError
 from stroma.study.datasets import find_recording, open_dataset
+from stroma.study.htc.blosc_file import write_htc_blosc
 from stroma.study.places import (
     Setting,
     cache_folder,
@@ -141,3 +143,22 @@ def test_the_annotations_that_a_data_set_prefers_come_first(surgery: SurgeryTree
     study = open_dataset(surgery.root, cache=tmp_path / "cache")
     assert study.annotators == ("annotator2", "annotator1")
     assert study["P001#2021_04_15_09_22_01"].mask().annotator == "annotator2"
+
+
+def test_a_subset_has_its_own_settings_and_shares_the_intermediates(
+    surgery: SurgeryTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subset = SurgeryTree(tmp_path / "elsewhere")
+    subset.settings(label_mapping={"glove": 0}, last_valid_label_index=0, label_ordering={}, label_colors={})
+    subset.image("P050", "2022_01_01_00_00_00")
+    (tmp_path / "elsewhere" / "data").rename(surgery.root / "data" / "context")
+    segmentations = surgery.root / "intermediates" / "segmentations"
+    segmentations.mkdir(parents=True)
+    mask = np.zeros((4, 6), np.uint8)
+    write_htc_blosc(segmentations / "P050#2022_01_01_00_00_00.blosc", {"semantic#primary": mask})
+    monkeypatch.setenv("PATH_Tivita_tiny", str(surgery.root))
+    study = open_dataset("tiny#context", cache=tmp_path / "cache")
+    assert (list(study), study.labels.names) == (["P050#2022_01_01_00_00_00"], ("glove",))
+    assert study["P050#2022_01_01_00_00_00"].labels() == ["glove"]
+    with pytest.raises(MissingFile, match="has no subset 'contxt'"):
+        open_dataset("tiny#contxt", cache=tmp_path / "cache")

@@ -73,6 +73,23 @@ def test_sepsis_studies_have_their_names(tmp_path: Path) -> None:
     assert catalog["study"].to_list() == ["hand_posture_study", "sepsis_study", "sepsis_study"]
 
 
+def test_the_settings_of_intensive_care_are_no_heiporspectral(tmp_path: Path) -> None:
+    (recording(tmp_path / "data" / "subjects" / "2021_04_15" / FIRST) / "S017.xml").write_text("<a/>")
+    settings = tmp_path / "data" / "dataset_settings.json"
+    settings.write_text('{"data_path_class": "htc.tivita.DataPathSepsisICU>DataPathSepsisICU"}')
+    found = recognise(tmp_path)
+    assert (found.name, found.parameters) == ("tivita", {"scheme": "sepsis-icu"})
+    assert scan(tmp_path, **found.parameters)["image_id"].to_list() == [f"S017#{FIRST}"]
+
+
+def test_meta_files_may_name_the_image(surgery: SurgeryTree) -> None:
+    surgery.settings(data_path_class="htc.tivita.DataPathMultiorganNamed>DataPathMultiorganNamed")
+    surgery.image("R024", FIRST, {"image_name": f"R024#{FIRST}#0202-00118", "label_meta": {}})
+    layout = HeiPorSpectral()
+    catalog = layout.scan(layout.listing(surgery.root)).catalog
+    assert catalog["image_id"].to_list()[-2:] == ["P003#2021_04_15_09_22_02", f"R024#{FIRST}#0202-00118"]
+
+
 def test_intensive_care_takes_the_subject_from_the_name_of_the_patient_file(tmp_path: Path) -> None:
     (recording(tmp_path / "subjects" / "2021_04_15" / "a") / "S017.xml").write_text("<a/>")
     (recording(tmp_path / "calibrations" / "white" / "b", SECOND) / "calibration_1.xml").write_text("<a/>")

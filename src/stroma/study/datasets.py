@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stroma.core.component import Component
 from stroma.core.config import build, dump_yaml
-from stroma.core.errors import StromaError, UsageError
+from stroma.core.errors import MissingFile, StromaError, UsageError
 from stroma.core.files import id_to_name, write_text
 from stroma.core.provenance import head_and_tail
 from stroma.study import registry
@@ -27,18 +27,27 @@ def open_dataset(name: str | Path, *, cache: Path | None = None) -> Study:
     """Open a data set as a study without writing into it.
 
     Args:
-        name: Its folder, or its shortcut, folder name or variable (`PATH_Tivita_…`).
+        name: Its folder, or its shortcut, folder name or variable (`PATH_Tivita_…`); `name#subset` is the folder
+            `data/subset` of it.
         cache: Where its tables are kept; default: `PATH_STROMA_CACHE`, else the system's cache folder.
 
     Raises:
         UsageError: there is no such data set.
         StromaError: as `recognise` and `open_study` raise.
     """
-    root = Path(name) if Path(name).is_dir() else find_dataset(str(name)).path
+    root = Path(name) if Path(name).is_dir() else _named(str(name))
     if (root / STUDY_FILE).is_file():
         return open_study(root)
     path = _cached(root.resolve(), cache_folder() if cache is None else Path(cache))
     return open_study(path) if path.is_file() else _describe(root.resolve(), path)
+
+
+def _named(name: str) -> Path:
+    base, sign, subset = name.partition("#")
+    root = find_dataset(base).path
+    if sign and not (root / "data" / subset).is_dir():
+        raise MissingFile(f"has no subset '{subset}'", where=root / "data")
+    return root / "data" / subset if sign else root
 
 
 def _cached(root: Path, cache: Path) -> Path:

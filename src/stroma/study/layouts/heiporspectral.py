@@ -15,6 +15,7 @@ from stroma.study.htc.settings import SETTINGS_FILE, DatasetSettings
 from stroma.study.labels import LabelMapping
 from stroma.study.layouts.layout import Proposal, Recognition, Scan, image_counts
 from stroma.study.layouts.recordings import CUBE, Folder, scan_recordings
+from stroma.study.layouts.tivita import SCHEME_OF_CLASS
 from stroma.study.listing import Listing, Problem, is_hidden, list_files
 from stroma.study.places import known_datasets
 
@@ -34,7 +35,7 @@ class HeiPorSpectral:
     def recognise(cls, root: Path) -> Recognition | None:
         """Recognise a root by its folder `subjects` with `dataset_settings.json` beside it, or a cube inside."""
         subjects = _subjects(root)
-        if subjects is None:
+        if subjects is None or _settings(root).path_class in SCHEME_OF_CLASS:
             return None
         if (root / subjects).with_name(SETTINGS_FILE).is_file():
             return Recognition("heiporspectral", f"'{subjects}' with {SETTINGS_FILE} beside it")
@@ -55,7 +56,7 @@ class HeiPorSpectral:
         settings = Path(subjects).with_name(SETTINGS_FILE).as_posix()
         if (root / settings).is_file():
             files = {settings: (root / settings).stat().st_size, **files}
-        intermediates = _intermediates(subjects)
+        intermediates = _intermediates(root, subjects)
         beside = [*_overlaps(root, subjects), f"{intermediates}/segmentations", f"{intermediates}/tables"]
         for folder in beside:
             if (root / folder).is_dir():
@@ -75,12 +76,12 @@ class HeiPorSpectral:
         root, subjects = listing.root, _subjects(listing.root) or ""
         settings = _settings(root)
         problems = list(listing.problems)
-        masks = annotations_in(listing, f"{_intermediates(subjects)}/segmentations", problems)
+        masks = annotations_in(listing, f"{_intermediates(root, subjects)}/segmentations", problems)
         folders = list(_image_folders(listing, subjects, problems))
         for overlap in _overlaps(root, subjects):
             folders += _overlap_folders(listing, overlap, subjects, problems)
         scan = scan_recordings(listing, folders, _name, lambda folder: settings, problems, masks)
-        return join_meta_table(scan, listing, f"{_intermediates(subjects)}/tables")
+        return join_meta_table(scan, listing, f"{_intermediates(root, subjects)}/tables")
 
     def propose(self, listing: Listing, scan: Scan) -> Proposal:
         """Take the labels from `dataset_settings.json`, else from the names of the annotation files."""
@@ -105,8 +106,10 @@ def _subjects(root: Path) -> str | None:
     return next((folder for folder in ("data/subjects", "subjects") if (root / folder).is_dir()), None)
 
 
-def _intermediates(subjects: str) -> str:
-    return "intermediates" if subjects.startswith("data/") else "../intermediates"
+def _intermediates(root: Path, subjects: str) -> str:
+    """The folder `intermediates` relative to the root: beside `data`, also for a subset inside of `data`."""
+    places = ("intermediates", "../intermediates", "../../intermediates")[0 if subjects.startswith("data/") else 1 :]
+    return next((place for place in places if (root / place).is_dir()), places[0])
 
 
 def _overlaps(root: Path, subjects: str) -> list[str]:

@@ -18,6 +18,8 @@ from stroma.study.layouts.layout import Scan, annotation_table, catalog_table, i
 from stroma.study.listing import Listing, Problem, is_hidden
 
 CUBE = "_SpecCube.dat"
+_NAMED = "DataPathMultiorganNamed"
+"""The class of data sets whose meta files say what an image is called."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ def _row(
         row |= {"height": height, "width": width}
     row |= {key: value for key, value in folder.fields.items() if key not in {*row, "subject"}}
     meta = _metadata(listing, folder, problems)
+    if settings.path_class == _NAMED and isinstance(meta.get("image_name"), str):
+        row["image_id"] = identifier(meta.pop("image_name"))
     row |= {key: value for key, value in {**meta, **log}.items() if key not in row}
     given = row.pop("camera_name", None)
     row["camera"] = given or (camera_name(fields["camera_id"], row["timestamp"], settings) if log else None)

@@ -55,7 +55,7 @@ SCHEMES: dict[str, Scheme] = {
     ),
 }
 """The schemes that are known; `study.yaml` may hold another one."""
-_CLASSES = {"DataPathSepsis": "sepsis", "DataPathSepsisICU": "sepsis-icu", "DataPathTivita": "tree"}
+SCHEME_OF_CLASS = {"DataPathSepsis": "sepsis", "DataPathSepsisICU": "sepsis-icu", "DataPathTivita": "tree"}
 """Class names in `dataset_settings.json` → scheme."""
 
 
@@ -81,9 +81,9 @@ class TivitaFolders:
             return None
         settings = next((path for path in (SETTINGS_FILE, f"data/{SETTINGS_FILE}") if path in listing.files), None)
         named = DatasetSettings.load(root / settings).path_class if settings else ""
-        scheme = _CLASSES.get(named, "tree")
+        scheme = SCHEME_OF_CLASS.get(named, "tree")
         found = f"{len(cubes):,} Tivita cubes, the first {cubes[0]}"
-        reason = f"{found}, and {SETTINGS_FILE}, which says {named}" if named in _CLASSES else found
+        reason = f"{found}, and {SETTINGS_FILE}, which says {named}" if named in SCHEME_OF_CLASS else found
         return Recognition("tivita", reason, {"scheme": scheme} if scheme != "tree" else {})
 
     def listing(self, root: Path) -> Listing:
