@@ -7,6 +7,8 @@ import polars as pl
 import pytest
 
 from stroma.core.errors import ConfigError, InvalidData
+from stroma.regions.nrrd import LayeredMask, MaskLabel, write_mitk_nrrd
+from stroma.study.datasets import open_dataset
 from stroma.study.htc.blosc_file import write_htc_blosc
 from stroma.study.layouts.heiporspectral import HeiPorSpectral
 from stroma.study.layouts.recognise import recognise
@@ -132,7 +134,7 @@ def test_masks_of_htc_are_annotations_where_there_are_no_pictures(surgery: Surge
     segmentations.mkdir(parents=True)
     mask = np.full((4, 6), 255, np.uint8)
     write_htc_blosc(segmentations / f"P009#{FIRST}.blosc", {"semantic#primary": mask, "semantic#inter1": mask})
-    write_htc_blosc(segmentations / f"P001#{FIRST}.blosc", {"semantic#primary": mask})
+    write_htc_blosc(segmentations / f"P001#{FIRST}.blosc", {"polygon#annotator1": mask, "semantic#primary": mask})
     (segmentations / "P003#x.blosc").write_bytes(b"no blosc")
     layout = HeiPorSpectral()
     for root in (surgery.root, surgery.root / "data"):
@@ -143,8 +145,30 @@ def test_masks_of_htc_are_annotations_where_there_are_no_pictures(surgery: Surge
             ("semantic", "primary", "mask-htc", None),
         ]
         assert (root / rows["path"][0]).is_file()
-        assert set(found.annotations.filter(image_id=f"P001#{FIRST}")["kind"]) == {"mask-binary"}
+        assert found.annotations.filter(image_id=f"P001#{FIRST}").select("layer", "annotator", "kind").rows() == [
+            ("polygon", "annotator1", "mask-binary"),
+            ("polygon", "annotator2", "mask-binary"),
+            ("semantic", "primary", "mask-htc"),
+        ]
         assert [problem.path.rpartition("/")[2] for problem in found.problems] == ["P003#x.blosc"]
+
+
+def test_segmentations_of_mitk_are_annotations(surgery: SurgeryTree, tmp_path: Path) -> None:
+    folder = surgery.image("P009", FIRST)
+    layers = np.zeros((2, 4, 6), np.uint8)
+    layers[0, :, :3], layers[1, :, 2:5] = 1, 2
+    named = ((MaskLabel(1, "03_liver", (1, 2, 3)),), (MaskLabel(2, "spleen", (3, 2, 1)),))
+    path = folder / "annotations" / f"{FIRST}#semantic#primary.nrrd"
+    path.parent.mkdir()
+    write_mitk_nrrd(path, LayeredMask(layers, named, (None, None)))
+    study = open_dataset(surgery.root, cache=tmp_path / "cache")
+    mask = study[f"P009#{FIRST}@semantic#primary"].mask()
+    names = [None if value == 255 else study.labels.names[value] for value in mask.labels[0]]
+    assert names == ["liver", "liver", None, "spleen", "spleen", None]
+    assert (mask.annotator, mask.overlap_px) == ("primary", 4)
+    write_mitk_nrrd(path, LayeredMask(layers[:1], ((MaskLabel(1, "livver", (1, 2, 3)),),), (None,)))
+    with pytest.raises(InvalidData, match="'livver'.*outside the label mapping"):
+        study[f"P009#{FIRST}@semantic#primary"].mask()
 
 
 def test_overlap_images_take_their_cube_from_the_other_data_set(

@@ -14,6 +14,7 @@ from stroma.core.errors import InvalidData
 from stroma.regions.masks import binary_from_mask, check_size, grey_from_rgb, read_mask, rgb_to_index
 from stroma.study.htc.segmentations import read_segmentation
 from stroma.study.labels import IGNORE, LabelMapping
+from stroma.study.mitk_masks import read_mitk_mask
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,11 @@ def read_labels(
     binaries = []
     for row in rows:
         path = root / row["path"]
-        if row["kind"] == "mask-htc":
-            mask, conflict = read_segmentation(path, f"{row['layer']}#{row['annotator']}", labels)
+        if row["kind"] in ("mask-htc", "mask-mitk"):
+            if row["kind"] == "mask-htc":
+                mask, conflict = read_segmentation(path, f"{row['layer']}#{row['annotator']}", labels)
+            else:
+                mask, conflict = read_mitk_mask(path, labels)
             if size is not None:
                 check_size(mask, *size, where=path)
             return AnnotatedMask(mask, row["layer"], row["annotator"], conflict)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from stroma.core.clock import stage
 from stroma.core.errors import InvalidData, StromaError
 from stroma.images.htc_blosc import list_htc_blosc, read_htc_blosc
-from stroma.study.labels import IGNORE, LabelMapping
+from stroma.study.labels import LabelMapping
 from stroma.study.listing import Listing, Problem
+from stroma.study.mitk_masks import collapse_layers
 
 _SUFFIX = ".blosc"
 
@@ -67,10 +68,4 @@ def read_segmentation(path: Path, annotation: str, labels: LabelMapping) -> tupl
         raise InvalidData(f"'{annotation}' is {stored.dtype} of shape {stored.shape}, no mask", where=path)
     with stage("transform"):
         layers = labels.from_source(stored.reshape(-1, *stored.shape[-2:]), where=path)
-        mask = layers[0].copy()
-        conflict = np.zeros(mask.shape, dtype=bool)
-        for layer in layers[1:]:
-            conflict |= (mask != IGNORE) & (layer != IGNORE) & (mask != layer)
-            mask = np.where(mask == IGNORE, layer, mask)
-        mask[conflict] = IGNORE
-    return mask, int(conflict.sum())
+        return collapse_layers(layers)

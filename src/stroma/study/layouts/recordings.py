@@ -18,6 +18,7 @@ from stroma.study.layouts.layout import Scan, annotation_table, catalog_table, i
 from stroma.study.listing import Listing, Problem, is_hidden
 
 CUBE = "_SpecCube.dat"
+_MITK = ".nrrd"
 _NAMED = "DataPathMultiorganNamed"
 """The class of data sets whose meta files say what an image is called."""
 
@@ -75,8 +76,10 @@ def scan_recordings(
         if row is None:
             continue
         rows.append(row)
-        of_image = list(_binary_masks(row["image_id"], folder, problems, known=(masks or {}).get(row["image_id"])))
-        annotations += of_image or _masks_of_htc(row["image_id"], masks or {})
+        of_image = list(_drawn_masks(row["image_id"], folder, problems, known=(masks or {}).get(row["image_id"])))
+        drawn = {_key(one) for one in of_image}
+        annotations += of_image
+        annotations += [one for one in _masks_of_htc(row["image_id"], masks or {}) if _key(one) not in drawn]
     return Scan(
         catalog_table(rows, where=listing.root),
         annotation_table(annotations),
@@ -159,10 +162,11 @@ def _metadata(listing: Listing, folder: Folder, problems: list[Problem]) -> dict
     return without_identifiers(row)
 
 
-def _binary_masks(
+def _drawn_masks(
     image_id: str, folder: Folder, problems: list[Problem], known: tuple[str, tuple[str, ...]] | None
 ) -> Iterator[dict[str, str]]:
-    """One row for each `<timestamp>#<layer>#<annotator>#<label>#binary.png`."""
+    """One row for each `<timestamp>#<layer>#<annotator>#<label>#binary.png`, and each NRRD file not in `known`."""
+    in_htc = known[1] if known else ()
     for file in folder.files:
         if not file.startswith("annotations/") or is_hidden(file):
             continue
@@ -179,6 +183,14 @@ def _binary_masks(
                 "label": label,
                 "path": folder.inside(file),
             }
+        elif len(parts) == 3 and parts[2].endswith(_MITK) and f"{parts[1]}#{parts[2][: -len(_MITK)]}" not in in_htc:
+            yield {
+                "image_id": image_id,
+                "layer": parts[1],
+                "annotator": parts[2].removesuffix(_MITK),
+                "kind": "mask-mitk",
+                "path": folder.inside(file),
+            }
         elif len(parts) > 1 and not _is_companion(parts, folder.files, known):
             problems.append(
                 Problem(folder.inside(file), "is an annotation of a kind that is not read; it is left out")
@@ -192,6 +204,10 @@ def _is_companion(parts: list[str], files: Mapping[str, int], known: tuple[str, 
         return True
     annotation = f"{parts[1]}#{PurePosixPath(parts[2]).stem}" if len(parts) == 3 else ""
     return parts[1] == "squares" or (known is not None and annotation in known[1])
+
+
+def _key(row: Mapping[str, str]) -> str:
+    return f"{row['layer']}#{row['annotator']}"
 
 
 def _masks_of_htc(image_id: str, masks: Mapping[str, tuple[str, tuple[str, ...]]]) -> Iterator[dict[str, str]]:
