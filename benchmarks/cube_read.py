@@ -12,7 +12,7 @@ PEER = Side(
     "imsy-htc",
     "from htc.tivita.hsi import read_tivita_hsi\nfrom pathlib import Path\ndef run(path):\n"
     "    return read_tivita_hsi(Path(path))\n",
-    ("imsy-htc==0.0.23",),
+    ("imsy-htc==0.0.23", "torch==2.9.0"),  # its extension is bound to one torch release
 )
 
 
