@@ -21,7 +21,7 @@ from stroma.regions.components import join_small
 
 _COMPONENTS = 8  # principal components in the first steps
 _COARSE_STEPS = 5  # on every second row and column
-_FINE_STEPS = 2
+_FINE_STEPS = 1
 _NEIGHBOURS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
 
 
@@ -283,12 +283,15 @@ def _refined(
     constant = (centres.astype(np.float64) ** 2).sum(axis=1) / compactness**2 + (places**2).sum(axis=1)
     result = np.empty(labels.size, dtype=np.int64)
     all_pixels = grid.pixels()
+    gathered = np.empty((grid.columns, all_pixels.shape[1], channels), dtype=np.float32)
+    costs = np.empty((grid.columns, all_pixels.shape[1], 9), dtype=np.float32)
     for row in range(grid.rows):
         cells = slice(row * grid.columns, (row + 1) * grid.columns)
         pixels, around = all_pixels[cells], neighbours[cells]
         near = np.maximum(pixels, 0)
         weights = centres[around].transpose(0, 2, 1) * np.float32(-2 / compactness**2)
-        costs = np.matmul(flat[near], weights.astype(np.float32))
+        np.take(flat, near, axis=0, out=gathered, mode="clip")
+        np.matmul(gathered, weights, out=costs)
         costs += np.matmul(position[near], places[around].transpose(0, 2, 1) * np.float32(-2))
         costs += constant[around].astype(np.float32)[:, None, :]
         number = np.take_along_axis(around, costs.argmin(axis=2), axis=1)
