@@ -50,7 +50,8 @@ def nearest_mean(cube: NDArray[np.float32], means: NDArray[np.float64]) -> NDArr
     spectra = l1(cube).reshape(-1, cube.shape[2]).astype(np.float64)
     squares = (means**2).sum(axis=1) - 2 * spectra @ np.nan_to_num(means).T  # |x - m|² without |x|²
     squares = np.where(np.isnan(squares), np.inf, squares)
-    return squares.argmin(axis=1).astype(np.uint8).reshape(cube.shape[:2])
+    labels: NDArray[np.uint8] = squares.argmin(axis=1).astype(np.uint8)
+    return labels.reshape(cube.shape[:2])
 
 
 def nearest_mean_scores(run: Run, role: str = "test") -> pl.DataFrame:
