@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 
 from stroma import __version__
+from stroma.core.errors import StromaError, UsageError, nearest
 
 VERBS: dict[str, tuple[str, str]] = {
     "demo": ("stroma.cli.demo:command", "Run the whole of Stroma on data it makes, and write a report"),
@@ -55,8 +56,6 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with the nearest verb for a mistyped one."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            from stroma.core.errors import nearest
-
             raise click.UsageError(f"there is no verb '{args[0]}'. {nearest(args[0], VERBS)}")
         return super().resolve_command(ctx, args)
 
@@ -93,8 +92,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        from stroma.core.errors import UsageError
-
         context = getattr(error, "ctx", None)
         verb = context.command_path if context else "stroma"
         return _fail(str(UsageError(error.format_message(), next_step=f"See '{verb} --help'")), 2)
@@ -102,10 +99,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _interrupted()
     except BrokenPipeError:
         return 1
-    except Exception as error:
-        from stroma.core.errors import StromaError
-
-        if debug or not isinstance(error, StromaError):
+    except StromaError as error:
+        if debug:
             raise
         return _fail(str(error), error.exit_code)
 
