@@ -20,7 +20,7 @@ from stroma.sampling.source import open_input
 from stroma.sampling.stores import Stores, choose_stores
 from stroma.spectra import l1
 from stroma.study.study import open_study
-from tests.harness.kill import differences
+from tests.harness.kill import differences, kill_and_resume
 from tests.tiny import cube_study, picture_study
 
 L1 = Preparation(steps=(Component(name="l1"),))
@@ -65,7 +65,7 @@ def test_raw16_rgb_and_superpixels(tmp_path):
     assert raw.prepared == ()
     run(cubes, tmp_path / "out", kind="superpixels", of="image", segments=20)
     found = Stores(tmp_path / "out", "superpixels").open(cube_id).read()
-    np.testing.assert_array_equal(found[:, :, 0], slic(read_cube(cubes.image_path(cube_id)), SlicOptions(20)))
+    np.testing.assert_array_equal(found[:, :, 0], slic(l1(read_cube(cubes.image_path(cube_id))), SlicOptions(20)))
     pictures = open_study(picture_study(tmp_path / "pictures", subjects=1))
     for kind in ("rgb", "superpixels"):
         run(pictures, tmp_path / "out2", kind=kind, segments=20)
@@ -254,3 +254,11 @@ def test_stores_that_are_prepared_otherwise_are_refused(study, tmp_path):
         with pytest.raises(ConfigError, match="gone through l1"):
             Preparation().after(image.prepared)
         assert L1.after(image.prepared).steps == ()
+
+
+@pytest.mark.proof
+def test_preparing_survives_kills(tmp_path):
+    study = cube_study(tmp_path / "study", subjects=8, height=200, width=300)
+    comparison = kill_and_resume(["prepare", str(study), "--workers", "2"], tmp_path, kills=4, seed=2)
+    assert comparison.kills >= 1
+    assert comparison.differences == []

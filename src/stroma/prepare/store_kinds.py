@@ -55,6 +55,8 @@ def make_content(study: Study, image_id: str, image: Image, options: PrepareOpti
         pixels = study.rgb(image_id) if options.of == "rgb" else image.read()
         chosen = SlicOptions(options.segments, options.compactness, options.sigma_px)
         with stage("transform"):
+            if options.of == "image" and image.wavelengths_nm is not None:
+                pixels = l1(pixels)  # uneven light would draw borders of its own
             return Content(slic(pixels, chosen)[:, :, None], ("superpixel",))
     spectra = image.read()
     with stage("transform"):

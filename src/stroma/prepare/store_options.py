@@ -20,7 +20,9 @@ class PrepareOptions(VerbOptions):
     kind: Literal["l1", "raw16", "rgb", "superpixels"] = Field(
         "l1", description="L1-normalised float16, unnormalised float16, RGB pictures, or maps of superpixels"
     )
-    of: Literal["rgb", "image"] = Field("rgb", description="Superpixels of the RGB picture, or of all channels")
+    of: Literal["rgb", "image"] = Field(
+        "rgb", description="Superpixels of the RGB picture, or of all channels (spectra are L1-normalised)"
+    )
     segments: int = Field(1000, ge=1, description="About how many superpixels an image gets")
     compactness: float | None = Field(
         None,

@@ -120,12 +120,13 @@ def _run(jobs: list[StoreJob], todo: list[StoreJob], lines: list[str]) -> VerbRe
     write_failures(place, failed, Provenance("failures/1", options.settings()))
     if gaps:
         lines = [*lines, f"{gaps} images have pixels without a measurement (zero, or a value that is not finite)"]
+    next_verb = [f"stroma train CONFIG -o RUN --set {_setting(options.output)}"]
     size = sum(path.stat().st_size for path in place.glob("*.b2nd") if not path.name.startswith(".tmp-"))
     return VerbResult(
         output=place,
         summary={"images": len(jobs), "stores": _gigabytes(size)},
         lines=lines,
-        next=[f"stroma train CONFIG -o RUN --set {_setting(options.output)}"],
+        next=[] if options.kind == "superpixels" else next_verb,
         done=done,
         skipped=len(jobs) - len(todo),
         failed=failed,
