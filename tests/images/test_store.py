@@ -112,7 +112,7 @@ def test_other_files_are_refused(tmp_path):
 
     foreign = tmp_path / "foreign.b2nd"
     blosc2.asarray(np.zeros((4, 4, 4)), urlpath=str(foreign), mode="w")
-    with pytest.raises(UnreadableImage, match="without a description"):
+    with pytest.raises(UnreadableImage, match="no store of Stroma"):
         open_image(foreign)
     (tmp_path / "text.b2nd").write_text("no store, but a text that is long enough")
     with pytest.raises(UnreadableImage, match="no Blosc2 file"):

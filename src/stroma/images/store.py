@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +26,10 @@ _META = "stroma"
 _BLOCK = (16, 64)
 _BLOCK_BYTES = 128 * 1024
 _CHUNK_BYTES = 64 * 1024 * 1024
+_MAKE = "Make stores with: stroma prepare STUDY -o FOLDER"
+_HEADER_BYTES = 47
+_CHUNK_START = 4096  # bytes of a chunk that hold its header and the offsets of its blocks
+_CHECK = struct.Struct("<I")
 _MAGIC = b"\x9e\xa8b2frame\0\xd2"
 _DTYPES = ("uint8", "uint16", "int32", "float16", "float32")
 
@@ -106,7 +113,8 @@ def write_store(
         )
         array = blosc2.asarray(np.ascontiguousarray(pixels), chunks=chunks, blocks=blocks, cparams=parameters)
         array.schunk.vlmeta[_META] = canonical_json(content)
-        return write_bytes(path, array.schunk.to_cframe())
+        frame = array.schunk.to_cframe()
+        return write_bytes(path, frame + _CHECK.pack(_structure_sum(frame)))
 
 
 class StoreImage(Image):
@@ -162,7 +170,7 @@ class StoreImage(Image):
         if self._array is None:
             import blosc2
 
-            _check_length(self.path)
+            _check_structure(self.path)
             try:
                 array = blosc2.open(str(self.path), mode="r", mmap_mode="r")
             except (RuntimeError, ValueError, OSError, TypeError, KeyError) as error:
@@ -179,7 +187,7 @@ class StoreImage(Image):
             raise UnreadableImage(
                 "is a Blosc2 array without a description by Stroma",
                 where=self.path,
-                next_step="Make stores with: stroma prepare STUDY -o FOLDER",
+                next_step=_MAKE,
             ) from error
         if not isinstance(content, dict):
             raise UnreadableImage("is a store with a damaged description", where=self.path)
@@ -202,17 +210,38 @@ class StoreImage(Image):
         )
 
 
-def _check_length(path: Path) -> None:
-    """Compare the length that the header of a Blosc2 frame states with that of the file."""
+def _check_structure(path: Path) -> None:
+    """Compare length and check sum of a store before Blosc2 sees it, whose C code trusts lengths and offsets.
+
+    The sum covers the header, the beginning of each chunk, the index and the description, not the compressed values:
+    those cannot lead astray, and to sum them would take longer than to read a patch.
+    """
+    size = path.stat().st_size
     with path.open("rb") as handle:
-        header = handle.read(24)
-        size = handle.seek(0, 2)
-    if len(header) < 24 or not header.startswith(_MAGIC):
+        header = handle.read(_HEADER_BYTES)
+    if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
         raise UnreadableImage(f"is no Blosc2 file ({size:,} bytes)", where=path)
     stated = int.from_bytes(header[16:24], "big")
-    if stated != size:
+    next_step = "Make it again: stroma prepare STUDY -o FOLDER --verify"
+    if size < stated:
         raise UnreadableImage(
-            f"is {size:,} bytes and states {stated:,}: it was cut off",
-            where=path,
-            next_step="Make it again: stroma prepare STUDY -o FOLDER --verify",
+            f"is {size:,} bytes and states {stated:,}: it was cut off", where=path, next_step=next_step
         )
+    if size == stated:
+        raise UnreadableImage("is a Blosc2 array, but no store of Stroma", where=path, next_step=_MAKE)
+    with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        ending = content[stated:]
+        if len(ending) != _CHECK.size or _CHECK.unpack(ending)[0] != _structure_sum(content, stated):
+            raise UnreadableImage("is damaged: its check sum differs", where=path, next_step=next_step)
+
+
+def _structure_sum(content: bytes | mmap.mmap, length: int | None = None) -> int:
+    """CRC-32 of all of a Blosc2 frame but the compressed values."""
+    end = len(content) if length is None else length
+    position = int.from_bytes(content[11:15], "big")
+    values_end = position + int.from_bytes(content[39:47], "big")
+    total = zlib.crc32(content[:position])
+    while position < min(values_end, end):
+        total = zlib.crc32(content[position : min(position + _CHUNK_START, values_end)], total)
+        position += max(32, int.from_bytes(content[position + 12 : position + 16], "little"))
+    return zlib.crc32(content[min(values_end, end) : end], total)
