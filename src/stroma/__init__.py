@@ -29,4 +29,9 @@ __getattr__, __dir__ = registry.attributes()
 
 if TYPE_CHECKING:
     from stroma.core.errors import StromaError as StromaError
+    from stroma.evaluation.evaluate import evaluate as evaluate
     from stroma.images.open import open_image as open_image
+    from stroma.inference.predict import predict as predict
+    from stroma.models.load import load_model as load_model
+    from stroma.study.study import open_study as open_study
+    from stroma.training.train import train as train
