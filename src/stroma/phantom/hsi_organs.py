@@ -66,12 +66,12 @@ class Organ:
 # resemble each other, parenchymatous ones too; what tells them apart (water, fat, the power of scattering, and the
 # texture) is small beside the variation of blood and oxygenation within each.
 ORGANS: tuple[Organ, ...] = (
-    Organ("stomach", "#e6a817", Composition(0.033, 0.71, 0.70, 0.10, 16.0, 1.10), "blob", "vessels", 0.27),
-    Organ("small_bowel", "#d1495b", Composition(0.037, 0.68, 0.78, 0.04, 14.5, 1.34), "coil", "stripes", 0.25),
-    Organ("colon", "#7b4fa3", Composition(0.031, 0.67, 0.60, 0.20, 17.0, 0.86), "tube", "bands", 0.11),
-    Organ("liver", "#8a3b12", Composition(0.100, 0.60, 0.60, 0.17, 11.5, 0.72), "blob", "mottle", 0.30),
-    Organ("kidney", "#c2185b", Composition(0.090, 0.63, 0.84, 0.02, 14.5, 1.55), "bean", "rays", 0.19),
-    Organ("spleen", "#4a148c", Composition(0.120, 0.54, 0.74, 0.03, 10.0, 1.10), "bean", "trabeculae", 0.22),
+    Organ("stomach", "#e6a817", Composition(0.033, 0.71, 0.69, 0.11, 16.0, 1.04), "blob", "vessels", 0.27),
+    Organ("small_bowel", "#d1495b", Composition(0.037, 0.68, 0.80, 0.03, 14.5, 1.38), "coil", "stripes", 0.25),
+    Organ("colon", "#7b4fa3", Composition(0.031, 0.67, 0.58, 0.23, 17.0, 0.78), "tube", "bands", 0.11),
+    Organ("liver", "#8a3b12", Composition(0.100, 0.60, 0.60, 0.17, 11.5, 0.68), "blob", "mottle", 0.30),
+    Organ("kidney", "#c2185b", Composition(0.090, 0.63, 0.84, 0.02, 14.5, 1.80), "bean", "rays", 0.19),
+    Organ("spleen", "#4a148c", Composition(0.120, 0.54, 0.74, 0.03, 10.0, 1.14), "bean", "trabeculae", 0.22),
     Organ("omentum", "#ffd54f", Composition(0.008, 0.70, 0.22, 0.65, 18.4, 0.75), "sheet", "lobules", 0.28),
     Organ("skin", "#f2b8a0", Composition(0.016, 0.66, 0.60, 0.20, 30.0, 1.38, 0.0015), "frame", "creases", 0.0),
 )
@@ -105,7 +105,7 @@ SUBJECT_ORGAN = Spread(blood=0.12, oxygenation=0.03, content=0.04, scattering=0.
 """Between the same organ of different subjects."""
 IMAGE_ORGAN = Spread(blood=0.18, oxygenation=0.06, content=0.03, scattering=0.05, power=0.015)
 """Between images of the same organ of a subject: perfusion, pressure, angle."""
-PIXEL = Spread(blood=0.55, oxygenation=0.16, content=0.08, scattering=0.08, power=0.02)
+PIXEL = Spread(blood=0.48, oxygenation=0.15, content=0.07, scattering=0.08, power=0.02)
 """Within an organ, smoothly over its surface."""
 
 

@@ -68,7 +68,7 @@ def _stripes(rng: Generator, canvas: Canvas, shape: Shape) -> Pattern:
     """Fine vessels running around a tube, as on the small bowel."""
     phase = np.float32(1.2) * smooth_field(rng, canvas, 0.08)
     wave = np.cos(shape.along * np.float32(2 * np.pi / rng.uniform(0.045, 0.055)) + phase)
-    return Pattern(0.75 * np.clip(wave, 0, None) ** 2 - 0.2, relief=0.0012 * wave)
+    return Pattern(1.0 * np.clip(wave, 0, None) ** 2 - 0.25, relief=0.0012 * wave)
 
 
 def _bands(rng: Generator, shape: Shape) -> Pattern:
@@ -82,7 +82,7 @@ def _rays(rng: Generator, canvas: Canvas, shape: Shape) -> Pattern:
     count = np.float32(rng.integers(9, 13))
     wave = np.cos(count * shape.along + np.float32(0.9) * smooth_field(rng, canvas, 0.09))
     lines = np.clip(wave, 0, None) ** 4 * np.clip(shape.across * 2.5 - 0.3, 0, 1)
-    return Pattern(0.9 * lines - 0.15, -0.25 * lines)
+    return Pattern(1.1 * lines - 0.18, -0.25 * lines)
 
 
 def _creases(rng: Generator, canvas: Canvas) -> Pattern:
