@@ -15,6 +15,7 @@ from stroma.evaluation.schema import SCORES_SCHEMA
 from stroma.study.labels import IGNORE
 
 CONVENTION = "reference-present"
+_MEAN = pl.col("value").sort().mean()  # groups come in any order, and the last bit of a sum depends on it
 
 
 def confusion_matrix(reference: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
@@ -90,18 +91,18 @@ def aggregate(images: pl.DataFrame) -> pl.DataFrame:
     keys = ["metric", "convention", "annotator"]
     subjects = (
         images.group_by("subject_id", "label", *keys)
-        .agg(pl.col("value").mean(), pl.len().alias("n_images"))
+        .agg(_MEAN, pl.len().alias("n_images"))
         .with_columns(scope=pl.lit("subject"), n_subjects=pl.lit(1, pl.Int64))
     )
     subject_means = (
         subjects.group_by("subject_id", *keys)
-        .agg(pl.col("value").mean(), pl.col("n_images").max())
+        .agg(_MEAN, pl.col("n_images").max())
         .with_columns(scope=pl.lit("subject"), n_subjects=pl.lit(1, pl.Int64), label=pl.lit(None, pl.String))
     )
     n_images = images.group_by("subject_id").agg(n_images=pl.col("image_id").n_unique())
     subject_means = subject_means.drop("n_images").join(n_images, on="subject_id")
     per_class = _over_subjects(subjects, ["label", *keys])
-    mean_of_classes = per_class.group_by(*keys).agg(pl.col("value").mean().alias("class_mean"))
+    mean_of_classes = per_class.group_by(*keys).agg(_MEAN.alias("class_mean"))
     shift = pl.col("class_mean") - pl.col("value")
     overall = (
         _over_subjects(subject_means, keys)
