@@ -125,8 +125,8 @@ def aggregate(images: pl.DataFrame) -> pl.DataFrame:
 
 def _over_subjects(subjects: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     grouped = subjects.group_by(*keys).agg(
-        pl.col("value").alias("values"),
-        pl.col("value").mean(),
+        pl.col("value").sort().alias("values"),
+        _MEAN,
         pl.len().alias("n_subjects"),
         pl.col("n_images").sum(),
     )
