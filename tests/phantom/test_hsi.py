@@ -166,6 +166,26 @@ def test_other_settings_in_the_same_folder_are_an_error_unless_they_replace(tmp_
     assert phantom_hsi(options(tmp_path, **other, overwrite=True)).done == 1
 
 
+def test_replacing_leaves_nothing_of_the_old_phantom(study, tmp_path):
+    phantom_hsi(options(tmp_path, seed=5))
+    phantom_hsi(options(tmp_path, overwrite=True))
+    ours = contents(tmp_path)
+    assert ours == contents(study)
+
+
+def test_replacing_some_images_only_is_an_error(tmp_path):
+    phantom_hsi(options(tmp_path))
+    before = contents(tmp_path)
+    with pytest.raises(OutputConflict, match="would stay beside"):
+        phantom_hsi(options(tmp_path, subjects=1, seed=1, overwrite=True))
+    assert contents(tmp_path) == before
+
+
+def test_fewer_images_of_the_same_phantom_leave_the_others(study):
+    result = phantom_hsi(options(study, subjects=1))
+    assert (result.done, result.skipped) == (0, 2)
+
+
 def test_a_dry_run_writes_nothing(tmp_path):
     result = phantom_hsi(options(tmp_path / "new", dry_run=True))
     assert result.summary == {"images": 4, "to do": 4}

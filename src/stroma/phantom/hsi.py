@@ -11,8 +11,9 @@ from numpy.random import Generator, SeedSequence, default_rng
 from pydantic import Field
 
 from stroma.core.clock import StageClock, stage
-from stroma.core.done import done_path, is_complete, write_done
+from stroma.core.done import done_path, first_difference, is_complete, write_done
 from stroma.core.errors import OutputConflict
+from stroma.core.files import read_json
 from stroma.core.items import Failed, map_items
 from stroma.core.progress import track
 from stroma.core.provenance import Provenance
@@ -89,11 +90,13 @@ def phantom_hsi(options: PhantomHsiOptions) -> VerbResult:
         Counts of subjects and images.
 
     Raises:
-        OutputConflict: the folder holds a phantom of other settings, and `overwrite` is not set.
+        OutputConflict: the folder holds a phantom of other settings, and `overwrite` is not set or would leave
+            some of its images.
     """
     if options.output.exists() and not options.output.is_dir():
         raise OutputConflict("is a file", where=options.output, next_step="Choose a folder")
     jobs = [HsiJob(s, i, options) for s in range(options.subjects) for i in range(options.images)]
+    _check_others(options, {job.record for job in jobs})
     todo = [job for job in jobs if not _is_complete(job)]
     if options.dry_run:
         lines = [f"{'to do' if job in todo else 'complete'}: {job}" for job in jobs]
@@ -116,6 +119,20 @@ def phantom_hsi(options: PhantomHsiOptions) -> VerbResult:
         failed=failed,
         clock=clock,
     )
+
+
+def _check_others(options: PhantomHsiOptions, ours: set[Path]) -> None:
+    """Refuse to mix: images that this run would neither make nor replace must be of the same phantom."""
+    for record in sorted(set(options.output.glob("P*.done.json")) - ours):
+        settings = dict(Provenance.from_dict(read_json(record), where=record).settings)
+        own = {key: settings.get(key) for key in ("subject", "image")}
+        difference = first_difference(settings, options.settings() | own)
+        if difference:
+            raise OutputConflict(
+                f"is of a phantom with other settings ({difference}) and would stay beside the new images",
+                where=record,
+                next_step="Delete the folder, or choose another one",
+            )
 
 
 def _is_complete(job: HsiJob) -> bool:

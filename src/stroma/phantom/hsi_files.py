@@ -66,6 +66,8 @@ def write_image(
     with stage("write"):
         files.append(_write_png(folder / f"{time}_RGB-Image.png", rgb))
         files.append(write_bytes(folder / f"{time}_meta.log", _camera_log().encode("cp1252")))
+        for outdated in (folder / "annotations").glob(f"{time}#polygon#*"):  # of other settings, when replaced
+            outdated.unlink()
         for annotator, labels in annotations.items():
             for index in np.unique(labels[labels != IGNORE]):
                 name = f"{time}#polygon#{annotator}#{ORGANS[index].name}#binary.png"
