@@ -147,6 +147,9 @@ def _glomeruli() -> PublishedModel:
     )
 
 
+_UNCHECKED = "written without access to its page: check licence, access and statistics there before relying on them"
+
+
 def _hub() -> Iterator[PublishedModel]:
     gated = "Ask for access on its page of the Hugging Face Hub, then log in once with: hf auth login"
     vit = {"init_values": 1e-5, "dynamic_img_size": True}
@@ -213,5 +216,5 @@ def _encoder(
         access_note=note,
         source=f"https://huggingface.co/{repository}",
         cite=cite,
-        notes=notes,
+        notes=(*notes, _UNCHECKED),
     )
