@@ -132,11 +132,11 @@ def surgical_field(tmp_path_factory):
 
 @pytest.mark.parametrize(("of", "compactness"), [("bands", 0.3), ("bands", 0.1), ("rgb", 10.0)])
 def test_as_good_as_scikit_image_on_a_surgical_field(surgical_field, of, compactness):
-    """Boundary recall at most 0.02 lower and undersegmentation error at most 0.005 higher, with no more segments."""
+    """Boundary recall and undersegmentation error are no worse, with no more superpixels."""
     cube, rgb, truth = surgical_field
     image = cube if of == "bands" else rgb
     theirs = scikit_image_slic(image, n_segments=500, compactness=compactness, start_label=0, channel_axis=2)
     ours = slic(image, SlicOptions(int(theirs.max()), compactness))
     assert ours.max() <= 1.02 * theirs.max()
-    assert boundary_recall(ours, truth) >= boundary_recall(theirs, truth) - 0.02
-    assert undersegmentation_error(ours, truth) <= undersegmentation_error(theirs, truth) + 0.005
+    assert boundary_recall(ours, truth) >= boundary_recall(theirs, truth)
+    assert undersegmentation_error(ours, truth) <= undersegmentation_error(theirs, truth)

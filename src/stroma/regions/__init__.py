@@ -8,6 +8,7 @@ registry = Registry(
         "tile_grid": "stroma.regions.grid:tile_grid",
         "box_coverage": "stroma.regions.grid:box_coverage",
         "slic": "stroma.regions.superpixels:slic",
+        "slic_batch": "stroma.regions.superpixels_torch:slic_batch",
         "SlicOptions": "stroma.regions.superpixels:SlicOptions",
         "read_mask": "stroma.regions.masks:read_mask",
         "rgb_to_index": "stroma.regions.masks:rgb_to_index",

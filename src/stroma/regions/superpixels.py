@@ -17,11 +17,14 @@ from scipy import ndimage, sparse
 from threadpoolctl import threadpool_limits
 
 from stroma.core.errors import ConfigError, InvalidData
+from stroma.core.threads import in_threads
 from stroma.regions.components import join_small
 
-_COMPONENTS = 8  # principal components in the first steps
-_COARSE_STEPS = 5  # on every second row and column
-_FINE_STEPS = 1
+COMPONENTS = 8  # principal components in the first steps
+COARSE_STEPS = 5  # on every second row and column
+FINE_STEPS = 1
+_BLOCKS = 8  # parts that threads take
+_CELLS_AT_ONCE = 32  # their spectra fit into the cache
 _NEIGHBOURS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
 
 
@@ -68,12 +71,17 @@ def slic(image: NDArray[Any], options: SlicOptions | None = None) -> NDArray[np.
     if grid.count == 1:
         return np.zeros(image.shape[:2], dtype=np.int32)
     features, span = colour_features(image)
-    compactness = options.compactness or (10.0 if image.shape[2] == 3 else 0.1)
+    compactness = options.compactness or default_compactness(image.shape[2])
     with threadpool_limits(
         1, "blas"
     ):  # many small products: more threads wait for each other, and bytes would differ
         labels = _cluster(features, grid, options, span * compactness)
     return join_small(labels, minimum_px=max(1, image.shape[0] * image.shape[1] // (2 * grid.count)))
+
+
+def default_compactness(channels: int) -> float:
+    """10 for RGB (in L*a*b*), else 0.1 of the span of values."""
+    return 10.0 if channels == 3 else 0.1
 
 
 def colour_features(image: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
@@ -84,7 +92,7 @@ def colour_features(image: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
         the image's values.
     """
     features = image.astype(np.float32, copy=False)
-    low, high = float(features.min()), float(features.max())
+    low, high = _limits(features)
     if not np.isfinite(high - low):
         features = np.nan_to_num(features, nan=0.0, posinf=0.0, neginf=0.0)
         low, high = float(features.min()), float(features.max())
@@ -96,6 +104,13 @@ def colour_features(image: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
     if abs(low) > span:
         features = features - np.float32(low)  # products of large numbers would swallow small differences
     return features, span
+
+
+def _limits(features: NDArray[np.float32]) -> tuple[float, float]:
+    """Smallest and largest value in one pass through memory; NaN where there is one."""
+    some_rows = max(1, 262_144 // features[0].size)
+    parts = [features[start : start + some_rows] for start in range(0, len(features), some_rows)]
+    return float(np.min([part.min() for part in parts])), float(np.max([part.max() for part in parts]))
 
 
 @dataclass(frozen=True)
@@ -161,7 +176,7 @@ def _cluster(
 ) -> NDArray[np.int64]:
     """Number of the nearest centre of each pixel, (H, W); `compactness` is in the units of `features`."""
     height, width, channels = features.shape
-    reduced = _principal(features) if channels > _COMPONENTS + 2 else features
+    reduced = _principal(features) if channels > COMPONENTS + 2 else features
     if options.sigma_px > 0:
         reduced = ndimage.gaussian_filter(reduced, (options.sigma_px, options.sigma_px, 0))
     spaced = _with_position(reduced, grid, compactness)
@@ -169,14 +184,14 @@ def _cluster(
     neighbours = grid.neighbours()
     half = grid.side_px >= 6
     coarse = _Cells(spaced, grid.pixels(2), neighbours) if half else None
-    for _ in range(_COARSE_STEPS if coarse else 0):
+    for _ in range(COARSE_STEPS if coarse else 0):
         centres = coarse.moved(centres, coarse.nearest(centres)) if coarse else centres
     fine = _Cells(spaced, grid.pixels(), neighbours)
-    for _ in range(_FINE_STEPS if coarse else _COARSE_STEPS + _FINE_STEPS):
+    for _ in range(FINE_STEPS if coarse else COARSE_STEPS + FINE_STEPS):
         centres = fine.moved(centres, fine.nearest(centres))
     if reduced is features or options.sigma_px > 0:
         return fine.labels(fine.nearest(centres), (height, width))
-    return _refined(features, fine.labels(fine.nearest(centres), (height, width)), grid, compactness)
+    return _refined(features, fine, fine.labels(fine.nearest(centres), (height, width)), compactness)
 
 
 def _principal(features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -185,10 +200,17 @@ def _principal(features: NDArray[np.float32]) -> NDArray[np.float32]:
     sample = pixels[:: max(1, len(pixels) // 8_192)]
     mean = sample.mean(axis=0)
     _, vectors = np.linalg.eigh((sample - mean).T @ (sample - mean))
-    chosen = np.ascontiguousarray(vectors[:, ::-1][:, :_COMPONENTS])
-    projected: NDArray[np.float32] = (pixels @ chosen).reshape(*features.shape[:2], _COMPONENTS)
-    projected -= mean @ chosen
-    return projected
+    chosen = np.ascontiguousarray(vectors[:, ::-1][:, :COMPONENTS])
+    centre = mean @ chosen
+    projected = np.empty((len(pixels), COMPONENTS), dtype=np.float32)
+
+    def project(block: int) -> None:
+        part = _part(len(pixels), block)
+        np.matmul(pixels[part], chosen, out=projected[part])
+        projected[part] -= centre
+
+    in_threads(project, _BLOCKS)
+    return projected.reshape(*features.shape[:2], COMPONENTS)
 
 
 def _with_position(features: NDArray[np.float32], grid: Grid, compactness: float) -> NDArray[np.float32]:
@@ -222,8 +244,10 @@ class _Cells:
     def __init__(self, spaced: NDArray[np.float32], pixels: NDArray[np.int64], neighbours: NDArray[np.int64]) -> None:
         self.pixels, self.neighbours = pixels, neighbours
         self.missing = pixels < 0 if (pixels < 0).any() else None
-        self.values = np.ones((*pixels.shape, spaced.shape[1] + 1), dtype=np.float32)
+        self.position = spaced[:, -2:]
+        self.values = np.empty((*pixels.shape, spaced.shape[1] + 1), dtype=np.float32)
         self.values[:, :, :-1] = spaced[np.maximum(pixels, 0)]
+        self.values[:, :, -1] = 1
         cells = neighbours.size
         self.gather = sparse.csr_matrix(
             (np.ones(cells, np.float32), (neighbours.ravel(), np.arange(cells))), shape=(len(neighbours), cells)
@@ -263,37 +287,44 @@ def _first_smallest(costs: NDArray[np.float32], missing: NDArray[np.bool_] | Non
 
 def _members(labels: NDArray[np.int64], count: int) -> Any:
     """Sparse (count, pixels) matrix of ones: its product with pixels sums them by label."""
-    order = np.argsort(labels.astype(np.int32), kind="stable")
+    order = np.argsort(labels.astype(np.uint16 if count <= 1 << 16 else np.int64), kind="stable")
     ends = np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=count))])
     return sparse.csr_matrix((np.ones(len(labels), np.float32), order, ends), shape=(count, len(labels)))
 
 
 def _refined(
-    features: NDArray[np.float32], labels: NDArray[np.int64], grid: Grid, compactness: float
+    features: NDArray[np.float32], fine: _Cells, labels: NDArray[np.int64], compactness: float
 ) -> NDArray[np.int64]:
     """One exact step: centres are means over all channels, and each pixel takes the nearest by all channels."""
-    height, width, channels = features.shape
-    flat, side = features.reshape(-1, channels), grid.side_px
-    members = _members(labels.ravel(), grid.count)
-    count = np.maximum(np.bincount(labels.ravel(), minlength=grid.count), 1).astype(np.float32)[:, None]
-    position = np.stack(np.divmod(np.arange(labels.size), width), axis=1).astype(np.float32) / np.float32(side)
-    centres = np.asarray(members @ flat) / count
-    places = np.asarray(members @ position) / count
-    neighbours = grid.neighbours()
-    constant = (centres.astype(np.float64) ** 2).sum(axis=1) / compactness**2 + (places**2).sum(axis=1)
-    result = np.empty(labels.size, dtype=np.int64)
-    all_pixels = grid.pixels()
-    gathered = np.empty((grid.columns, all_pixels.shape[1], channels), dtype=np.float32)
-    costs = np.empty((grid.columns, all_pixels.shape[1], 9), dtype=np.float32)
-    for row in range(grid.rows):
-        cells = slice(row * grid.columns, (row + 1) * grid.columns)
-        pixels, around = all_pixels[cells], neighbours[cells]
-        near = np.maximum(pixels, 0)
-        weights = centres[around].transpose(0, 2, 1) * np.float32(-2 / compactness**2)
-        np.take(flat, near, axis=0, out=gathered, mode="clip")
-        np.matmul(gathered, weights, out=costs)
-        costs += np.matmul(position[near], places[around].transpose(0, 2, 1) * np.float32(-2))
-        costs += constant[around].astype(np.float32)[:, None, :]
-        number = np.take_along_axis(around, costs.argmin(axis=2), axis=1)
-        result[pixels[pixels >= 0]] = number[pixels >= 0]
-    return result.reshape(height, width)
+    flat, cells = features.reshape(-1, features.shape[2]), len(fine.neighbours)
+    members = _members(labels.ravel(), cells)
+    count = np.maximum(np.bincount(labels.ravel(), minlength=cells), 1).astype(np.float32)[:, None]
+    centres = np.empty((cells, features.shape[2]), dtype=np.float32)
+
+    def sum_spectra(block: int) -> None:
+        part = _part(cells, block)
+        centres[part] = np.asarray(members[part] @ flat) / count[part]
+
+    in_threads(sum_spectra, _BLOCKS)
+    places = np.asarray(members @ fine.position) / count
+    lengths = (centres.astype(np.float64) ** 2).sum(axis=1) / compactness**2 + (places**2).sum(axis=1)
+    nearness = np.concatenate([-2 * places, lengths[:, None]], axis=1).astype(np.float32)
+    spectra = centres * np.float32(-2 / compactness**2)
+    result = np.empty(len(flat), dtype=np.int64)
+
+    def assign(block: int) -> None:
+        for start in range(_part(cells, block).start, _part(cells, block).stop, _CELLS_AT_ONCE):
+            some = slice(start, min(start + _CELLS_AT_ONCE, _part(cells, block).stop))
+            pixels, around = fine.pixels[some], fine.neighbours[some]
+            costs = np.matmul(np.take(flat, np.maximum(pixels, 0), axis=0), spectra[around].transpose(0, 2, 1))
+            costs += np.matmul(fine.values[some, :, -3:], nearness[around].transpose(0, 2, 1))
+            number = np.take_along_axis(around, costs.argmin(axis=2), axis=1)
+            inside = pixels >= 0
+            result[pixels[inside]] = number[inside]
+
+    in_threads(assign, _BLOCKS)
+    return result.reshape(labels.shape)
+
+
+def _part(length: int, block: int) -> slice:
+    return slice(block * length // _BLOCKS, (block + 1) * length // _BLOCKS)
