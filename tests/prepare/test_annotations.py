@@ -15,7 +15,6 @@ import tifffile
 from stroma.cli.main import run
 from stroma.core.errors import InvalidData, OutputConflict, UsageError
 from stroma.core.tables import read_table
-from stroma.prepare.annotation_files import kind_of
 from stroma.prepare.annotation_images import ImageFacts, Images
 from stroma.prepare.annotation_options import (
     AnnotationConvertOptions,
@@ -32,6 +31,7 @@ from stroma.prepare.annotations import (
 )
 from stroma.regions.annotation import Annotation, same_annotation
 from stroma.regions.coco import read_coco
+from stroma.regions.dialects import kind_of
 from stroma.regions.geojson import read_geojson, write_geojson
 from stroma.regions.masks import read_mask
 from stroma.regions.polygons import mask_from_polygons

@@ -7,7 +7,8 @@ import pytest
 
 from stroma.core.errors import ConfigError, InvalidData
 from stroma.study.config import SubjectRule
-from stroma.study.subjects import find_subjects, join_table, subjects_known
+from stroma.study.join import join_table
+from stroma.study.subjects import find_subjects, subjects_known
 
 HERE = Path("study.yaml")
 
@@ -51,7 +52,7 @@ def test_unknown_subjects_are_the_images_themselves() -> None:
 
 
 def test_an_image_without_subject_is_an_error_that_names_it() -> None:
-    with pytest.raises(InvalidData, match="no subject for 1 of 2 images, for example 'b'"):
+    with pytest.raises(InvalidData, match="no subject for 1 of 2 images: 'b'"):
         subjects(catalog("P1_a.png", "b.png"), rule="regex", pattern="^P\\d")
     with pytest.raises(InvalidData, match="no subject for 1 of 2"):
         subjects(catalog("P1/a.png", "b.png"), rule="path-level", level=1)

@@ -20,12 +20,13 @@ from stroma.prepare.annotation_table import read_annotation_table
 from stroma.regions.annotation import Annotation
 from stroma.regions.coco import read_coco
 from stroma.regions.coordinates import read_contour_table, read_coordinates_csv, read_polygon_list
+from stroma.regions.dialects import kind_of
 from stroma.regions.geojson import read_geojson
 from stroma.regions.masks import grey_from_rgb, read_mask, rgb_to_index
 from stroma.regions.nrrd import read_mitk_nrrd
 from stroma.regions.outlines import polygons_from_mask
 from stroma.regions.rle import RunEncoder, decode_runs
-from stroma.regions.rle_csv import ENCODING_COLUMNS, read_rle_csv
+from stroma.regions.rle_csv import read_rle_csv
 from stroma.regions.run_outlines import polygons_from_runs
 from stroma.regions.xml_annotations import read_xml
 
@@ -35,7 +36,6 @@ SUFFIXES = (
 )  # fmt: skip
 """What is looked for in folders."""
 _HTC = re.compile(r"(?P<image>.+)#(?P<layer>[^#]+)#(?P<annotator>[^#]+)#(?P<label>[^#]+)#(coordinates|binary)")
-_BEGINNING = 65_536
 _HTC_OVERLAP = 254
 
 
@@ -80,57 +80,6 @@ class ReadRules:
     instances: bool = False
     qupath_bounds: bool = False
     pixel_centre: float = 0.0
-
-
-def kind_of(path: Path) -> str:
-    """Which dialect a file is in.
-
-    Returns:
-        `geojson`, `coco`, `polygon-list`, `xml`, `rle-csv`, `contour-table`, `coordinates`, `nrrd`, `htc-blosc`,
-        `table` or `mask`.
-
-    Raises:
-        InvalidData: none that is known.
-    """
-    name = path.name.lower().removesuffix(".gz")
-    suffix = Path(name).suffix
-    fixed = {
-        ".geojson": "geojson",
-        ".xml": "xml",
-        ".ndpa": "xml",
-        ".nrrd": "nrrd",
-        ".parquet": "table",
-        ".blosc": "htc-blosc",
-    }
-    fixed |= dict.fromkeys((".png", ".tif", ".tiff", ".bmp", ".npy"), "mask")
-    if suffix in fixed:
-        return fixed[suffix]
-    beginning = _beginning(path)
-    if suffix == ".json":
-        if path.name.lower().endswith(".gz") or re.search(r'"type"\s*:\s*"Feature', beginning):
-            return "geojson"
-        if re.match(r"\s*\[\s*\[", beginning):
-            return "polygon-list"
-        return "coco" if re.search(r'"(images|categories|annotations)"\s*:', beginning) else "geojson"
-    if suffix in (".csv", ".tsv"):
-        columns = {column.strip().strip('"') for column in re.split(r"[,\t]", beginning.partition("\n")[0])}
-        if "coords_x" in columns:
-            return "contour-table"
-        if "id" in columns and columns & set(ENCODING_COLUMNS):
-            return "rle-csv"
-        if len(columns) <= 2 and not columns & {"id", "x", "y"}:
-            return "coordinates"
-    raise InvalidData(
-        "is in no annotation format that Stroma knows",
-        where=path,
-        next_step="Known are GeoJSON, COCO, ASAP, ImageScope and NDP.view XML, RLE CSV, contour tables, coordinate "
-        "lists, MITK NRRD, blosc of htc, masks, and annotations.parquet",
-    )
-
-
-def _beginning(path: Path) -> str:
-    with path.open("rb") as handle:
-        return handle.read(_BEGINNING).decode("utf-8-sig", errors="replace")
 
 
 def read_annotation_file(path: Path, rules: ReadRules) -> list[AnnotatedFile]:

@@ -20,16 +20,20 @@ class SubjectRule(Section):
 
     Attributes:
         rule: `layout`: as the layout says; `column`: a metadata column; `path-level`: a folder of the path;
-            `regex`: a part of the id; `table`: the column `subject_id` (or another) of the study's table;
-            `none`: unknown, each image is its own subject.
+            `regex`: a part of the id; `tcga`: the participant of the TCGA barcode in the path; `table`: a table of
+            subjects, else the column `subject_id` (or another) of the study's table; `none`: unknown, each image
+            is its own subject.
         column: For `column` and `table`.
+        table: For `table`: CSV, TSV or Parquet with images (slides, cases) and their subjects, relative to
+            study.yaml; file extensions and the UUIDs of TCGA's file names need not agree.
         level: For `path-level`: 1 is the first folder below the root.
         pattern: For `regex`, searched in the image id; its group `subject`, else its first group, else all of
             the match is the subject.
     """
 
-    rule: Literal["layout", "column", "path-level", "regex", "table", "none"] = "layout"
+    rule: Literal["layout", "column", "path-level", "regex", "tcga", "table", "none"] = "layout"
     column: str | None = None
+    table: str | None = None
     level: int | None = Field(default=None, ge=1)
     pattern: str | None = None
 
@@ -39,6 +43,8 @@ class SubjectRule(Section):
         names = {"column": "column", "path-level": "level", "regex": "pattern"}
         if self.rule in needed and needed[self.rule] is None:
             raise ValueError(f"the rule '{self.rule}' needs '{names[self.rule]}'")
+        if self.table is not None and self.rule != "table":
+            raise ValueError(f"the rule '{self.rule}' has no table; write 'rule: table'")
         return self
 
 
@@ -90,8 +96,11 @@ class StudyConfig(Section):
         layer: Which kind of annotation makes the masks, where there are several (`polygon`, `semantic`).
         annotators: In order of preference: an image is judged by the first who annotated it. Empty: by name.
         outside: Label of pixels outside all masks of an image with one mask a label; None means not annotated.
-        overlap: Pixels in the masks of several labels: `ignore` counts them as not annotated.
+        overlap: Pixels in the masks or outlines of several labels: `ignore` counts them as not annotated, `last`
+            gives them to the one that was drawn last, `error` stops.
         table: CSV with metadata, relative to `study.yaml`; joined by image id, path or file name.
+        unlisted: Images without a row in the table: `keep` them, or `leave-out`.
+        label_column: Column of the catalog that holds a label of each whole image.
         open: Passed on when an image is opened, for example `{mpp: 0.5}` where files do not say.
         splits: How images are divided into train, validation and test.
     """
@@ -105,8 +114,10 @@ class StudyConfig(Section):
     layer: str | None = None
     annotators: tuple[str, ...] = ()
     outside: str | None = None
-    overlap: Literal["ignore", "error"] = "ignore"
+    overlap: Literal["ignore", "last", "error"] = "ignore"
     table: str | None = None
+    unlisted: Literal["keep", "leave-out"] = "keep"
+    label_column: str | None = None
     open: Mapping[str, Any] = Field(default_factory=dict)
     splits: SplitRule | None = None
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from stroma.core.errors import InvalidData, UsageError, nearest
 from stroma.core.provenance import Provenance
 from stroma.core.tables import read_table, require_columns, write_table
+from stroma.study.matching import read_any_table
 from stroma.study.schema import ROLES, SPLITS_FORMAT, SPLITS_SCHEMA
-from stroma.study.subjects import read_any_table
 
 _MOST_SWAPPED = 300  # more subjects than these are even enough by their number
 _MOST_SWAPS = 200

@@ -1,103 +1,26 @@
-"""Whose an image is: the metadata table of a study, and the rules that find a subject."""
+"""Whose an image is: the rules that find a subject."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from stroma.core.clock import stage
-from stroma.core.errors import ConfigError, InvalidData, MissingFile, nearest
+from stroma.core.errors import ConfigError, InvalidData, UsageError, nearest
 from stroma.study.config import SubjectRule
 from stroma.study.layouts.layout import identifier
-from stroma.study.listing import Problem
+from stroma.study.matching import key_column, loose_name, match_rows, read_any_table
 
-KEYS = ("image_id", "path", "file", "filename", "file_name", "image", "slide", "slide_id", "name", "id")
-"""Columns by which a metadata table is joined; the first of them that the table has."""
-
-
-def read_any_table(path: Path) -> pl.DataFrame:
-    """Read a user's table: Parquet by its suffix, else CSV or TSV.
-
-    Raises:
-        MissingFile: there is no such file.
-        InvalidData: it is no such table.
-    """
-    if not path.is_file():
-        raise MissingFile("there is no such table", where=path)
-    try:
-        with stage("read"):
-            if path.suffix.lower() == ".parquet":
-                return pl.read_parquet(path, glob=False)
-            separator = "\t" if path.suffix.lower() in {".tsv", ".tab"} else ","
-            return pl.read_csv(path.read_bytes(), separator=separator, infer_schema_length=None)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise InvalidData(f"is not a readable table ({error})", where=path) from error
-
-
-def join_table(catalog: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, list[Problem]]:
-    """Join a metadata table to a catalog, by image id, path, or file name with or without suffix.
-
-    Args:
-        catalog: With `image_id` and `path`.
-        path: CSV, TSV or Parquet with one of the columns `KEYS`. Its `subject_id` replaces the layout's; other
-            columns that the catalog has already (`height`, `mpp`) stay as the files say.
-
-    Returns:
-        The catalog with the table's columns (null for images without a row), and what did not match.
-
-    Raises:
-        MissingFile: there is no such table.
-        InvalidData: it cannot be read, has no key column, or its rows and the images do not fit one to one.
-    """
-    table = read_any_table(path)
-    key = next((name for name in KEYS if name in table.columns), None)
-    if key is None:
-        columns = ", ".join(table.columns)
-        raise InvalidData(
-            "has no column that names the image", where=path, next_step=f"Call it image_id (its columns: {columns})"
-        )
-    rows = {identifier(str(value)).replace("\\", "/"): row for row, value in enumerate(table[key].to_list())}
-    if len(rows) < len(table):
-        raise InvalidData(f"has several rows for the image '{_repeated(table[key].to_list())}'", where=path)
-    images = catalog.select("image_id", "path").rows()
-    matches = [_row_of(image_id, file, rows) for image_id, file in images]
-    if len({match for match in matches if match is not None}) < sum(match is not None for match in matches):
-        twice = _repeated([match for match in matches if match is not None])
-        raise InvalidData(
-            f"the row '{table[key][int(twice)]}' fits several images",
-            where=path,
-            next_step="Name the images in it by their id or path",
-        )
-    known = {key, *catalog.columns} - {"subject_id"}
-    added = table.drop([name for name in table.columns if name in known])
-    joined = (
-        catalog.drop([name for name in added.columns if name in catalog.columns])
-        .with_columns(pl.Series("_row", matches, pl.UInt32))
-        .join(added.with_row_index("_row"), on="_row", how="left", maintain_order="left")
-        .drop("_row")
-    )
-    order = [name for name in catalog.columns if name in joined.columns]
-    joined = joined.select(*order, *(name for name in joined.columns if name not in order))
-    missing = [file for (_, file), match in zip(images, matches, strict=True) if match is None]
-    unused = sorted(name for name, row in rows.items() if row not in matches)
-    return joined, [
-        *(Problem(file, f"has no row in {path.name}") for file in missing),
-        *(Problem(path.name, f"has a row for '{name}', which is no image of the study") for name in unused),
-    ]
-
-
-def _row_of(image_id: str, path: str, rows: dict[str, int]) -> int | None:
-    file = PurePosixPath(identifier(path))
-    candidates = (image_id, file.as_posix(), file.name, file.stem)
-    return next((rows[candidate] for candidate in candidates if candidate in rows), None)
-
-
-def _repeated(values: list[Any]) -> str:
-    return str(Counter(map(str, values)).most_common(1)[0][0])
+SUBJECT_COLUMNS = (
+    "subject_id", "subject", "patient_id", "patient", "patient_number", "participant_id", "participant", "case_id",
+    "case_submitter_id", "case", "donor_id", "donor", "animal_id", "animal", "individual", "person_id",
+)  # fmt: skip
+"""Usual names of the column that says whose an image is, the first one wins."""
+_TCGA = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}(?![A-Z0-9])")
+_SHOWN = 5
 
 
 def find_subjects(catalog: pl.DataFrame, rule: SubjectRule, *, where: Path) -> pl.DataFrame:
@@ -113,7 +36,7 @@ def find_subjects(catalog: pl.DataFrame, rule: SubjectRule, *, where: Path) -> p
 
     Raises:
         ConfigError: the rule names an unknown column, or a pattern that is none.
-        InvalidData: the rule gives no subject for an image.
+        InvalidData: the rule gives no subject for an image, or a table names one twice with different subjects.
     """
     found: list[Any]
     if rule.rule == "layout" and catalog["subject_id"].null_count() < len(catalog):
@@ -124,13 +47,19 @@ def find_subjects(catalog: pl.DataFrame, rule: SubjectRule, *, where: Path) -> p
         found = [_folder_at(path, int(rule.level or 1)) for path in catalog["path"]]
     elif rule.rule == "regex":
         found = _by_pattern(catalog["image_id"].to_list(), str(rule.pattern), where)
+    elif rule.rule == "tcga":
+        found = [tcga_participant(f"{path}") for path in catalog["path"]]
+    elif rule.table is not None:
+        found = subjects_from_table(catalog, where.parent / rule.table, rule.column)
     else:
         found = _by_column(catalog, rule.column or "subject_id", where)
-    missing = [image for image, subject in zip(catalog["image_id"], found, strict=True) if not subject]
+    missing = [image for image, subject in zip(catalog["image_id"], found, strict=True) if subject in (None, "")]
     if missing:
+        example = ", ".join(f"'{name}'" for name in missing[:_SHOWN])
+        more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
+        source = f"the table {Path(rule.table).name}" if rule.table is not None else f"the rule '{rule.rule}'"
         raise InvalidData(
-            f"the rule '{rule.rule}' gives no subject for {len(missing)} of {len(catalog)} images, "
-            f"for example '{missing[0]}'",
+            f"{source} gives no subject for {len(missing)} of {len(catalog)} images: {example}{more}",
             where=where,
             next_step="Change 'subjects' so that every image has one, or use rule none",
         )
@@ -153,6 +82,15 @@ def _by_column(catalog: pl.DataFrame, column: str, where: Path) -> list[Any]:
     return catalog[column].to_list()
 
 
+def tcga_participant(name: str) -> str:
+    """The participant in a TCGA barcode, `TCGA-A2-A0YE` of `TCGA-A2-A0YE-01Z-00-DX1.<UUID>.svs`; else empty.
+
+    Source: barcodes of The Cancer Genome Atlas (NCI GDC documentation): project, tissue source site, participant.
+    """
+    found = _TCGA.findall(name)
+    return str(found[-1]) if found else ""
+
+
 def _folder_at(path: str, level: int) -> str:
     folders = identifier(path).split("/")[:-1]
     return folders[level - 1] if level <= len(folders) else ""
@@ -166,3 +104,63 @@ def _by_pattern(image_ids: list[str], pattern: str, where: Path) -> list[str]:
     group: int | str = "subject" if "subject" in compiled.groupindex else min(1, compiled.groups)
     matches = [compiled.search(image_id) for image_id in image_ids]
     return [(match[group] or "") if match else "" for match in matches]
+
+
+def subjects_from_table(catalog: pl.DataFrame, path: Path, column: str | None) -> list[Any]:
+    """The subject of each image of a catalog in a table of subjects, None where it has none.
+
+    Args:
+        catalog: With `image_id` and `path`.
+        path: CSV, TSV or Parquet: a column that names images, slides or cases (`KEYS`), and one with subjects.
+        column: The one with subjects; by default the first with a usual name, else the other one of two.
+
+    Raises:
+        MissingFile: there is no such table.
+        InvalidData: it cannot be read, has no column that names images, or names one twice with different subjects.
+        UsageError: it has no column of that name, or none that could be meant.
+    """
+    table = read_any_table(path)
+    images: list[tuple[str, str]] = catalog.select("image_id", "path").rows()
+    chosen = subject_column(table.columns) if column is None else column
+    others = table.drop(chosen) if chosen in table.columns else table
+    try:
+        key = key_column(others, images, path)
+    except InvalidData:
+        if others is table:
+            raise
+        key = str(chosen)  # a table of patients, by whose names the images are called
+    if chosen is None:
+        rest = [name for name in table.columns if name != key]
+        chosen = rest[0] if len(rest) == 1 else key if not rest else None
+    if chosen is None or chosen not in table.columns:
+        raise UsageError(
+            "has no column with subjects" if chosen is None else f"has no column '{chosen}'",
+            where=path,
+            next_step="Name it with --subject-column. " + nearest(chosen or "subject", table.columns),
+        )
+    _check_agreement(table, key, chosen, path)
+    return [None if row is None else table[chosen][row] for row in match_rows(table[key].to_list(), images).rows]
+
+
+def _check_agreement(table: pl.DataFrame, key: str, column: str, path: Path) -> None:
+    """Every image listed twice has one subject."""
+    seen: dict[str, Any] = {}
+    conflicts = []
+    for name, subject in table.select(pl.col(key).alias("_key"), pl.col(column).alias("_subject")).iter_rows():
+        folder, slash, file = str(name).replace("\\", "/").rpartition("/")
+        loose = f"{folder}{slash}{loose_name(file)}"
+        if subject is not None and seen.setdefault(loose, subject) != subject:
+            conflicts.append(f"'{loose}' has '{seen[loose]}' and '{subject}'")
+    if conflicts:
+        more = f" (and {len(conflicts) - _SHOWN} more)" if len(conflicts) > _SHOWN else ""
+        raise InvalidData(
+            f"gives different subjects for one image: {'; '.join(conflicts[:_SHOWN])}{more}",
+            where=path,
+            next_step=f"Keep one row for each value of '{key}'",
+        )
+
+
+def subject_column(columns: Iterable[str]) -> str | None:
+    """The column that says whose an image is, by its name."""
+    lower = {name.lower().replace(" ", "_"): name for name in columns}
+    return next((lower[name] for name in SUBJECT_COLUMNS if name in lower), None)
