@@ -7,6 +7,11 @@ registry = Registry(
     {
         "Preparation": "stroma.sampling.preparation:Preparation",
         "l1": "stroma.spectra.normalise:l1",
+        "l2": "stroma.spectra.normalise:l2",
+        "snv": "stroma.spectra.normalise:snv",
+        "absorbance": "stroma.spectra.normalise:absorbance",
+        "savitzky_golay": "stroma.spectra.derivatives:savitzky_golay",
+        "zero_highlights": "stroma.spectra.highlights:zero_highlights",
         "divide": "stroma.sampling.preparation:divide",
         "mean_std": "stroma.sampling.preparation:mean_std",
         "image": "stroma.sampling.granularity:WholeImage",

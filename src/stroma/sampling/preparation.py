@@ -18,7 +18,8 @@ class Preparation(Section):
     """The same object prepares pixels for stores, training and prediction, and is written in the model card.
 
     Attributes:
-        steps: Components of `stroma.sampling`, applied in order: `l1`, `divide`, `mean_std`.
+        steps: Components of `stroma.sampling`, applied in order: `zero_highlights`, `l1`, `l2`, `snv`, `absorbance`,
+            `savitzky_golay`, `divide`, `mean_std`.
     """
 
     steps: tuple[Component, ...] = ()

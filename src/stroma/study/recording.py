@@ -18,10 +18,13 @@ from stroma.images.htc_blosc import read_htc_blosc
 from stroma.images.image import Image
 from stroma.images.tivita_rgb import CUBE_ENDING, read_camera_rgb, read_parameter_picture
 from stroma.spectra.normalise import l1
+from stroma.spectra.parameter_maps import TissueParameters
+from stroma.spectra.parameters import ParameterConstants
 from stroma.study.htc.camera_log import LogValue, read_camera_log
 from stroma.study.htc.identifiers import without_identifiers
 from stroma.study.htc.names import ImageName
 from stroma.study.masks import AnnotatedMask, MergedMask, merge_masks
+from stroma.study.parameters import read_parameters
 
 if TYPE_CHECKING:
     from stroma.study.study import Study
@@ -131,6 +134,10 @@ class Recording:
         with self.open() as image:
             height, width, _ = image.shape
         return read_parameter_picture(self.path, parameter, height=height, width=width).values
+
+    def parameters(self, source: str = "auto", constants: ParameterConstants | None = None) -> TissueParameters:
+        """Tissue parameters (StO2, NIR, THI, TWI, …), each with its source; see `stroma.study.parameters`."""
+        return read_parameters(self, source, constants)
 
     @cached_property
     def annotation_names(self) -> tuple[str, ...]:
@@ -266,16 +273,25 @@ class Recording:
             MissingFile: there is no such file.
             UnreadableImage: it is damaged.
         """
-        homes = [self.study.root / "intermediates", self.study.root.parent / "intermediates"]
-        file = f"{self.image_id.removesuffix('#overlap')}.blosc"
-        paths = [home / "preprocessing" / name / file for home in homes]
-        found = next((path for path in paths if path.is_file()), None)
+        found = self.preprocessed_file(name)
         if found is None:
+            homes = self._intermediates
             folders = [
                 folder.name for home in homes for folder in (home / "preprocessing").glob("*") if folder.is_dir()
             ]
-            raise MissingFile("was not computed by htc", where=paths[0], next_step=nearest(name, folders))
+            missing = homes[0] / "preprocessing" / name / f"{self.image_id}.blosc"
+            raise MissingFile("was not computed by htc", where=missing, next_step=nearest(name, folders))
         return read_htc_blosc(found)
+
+    def preprocessed_file(self, name: str) -> Path | None:
+        """The file that `preprocessed` reads, if there is one."""
+        file = f"{self.image_id.removesuffix('#overlap')}.blosc"
+        paths = [home / "preprocessing" / name / file for home in self._intermediates]
+        return next((path for path in paths if path.is_file()), None)
+
+    @property
+    def _intermediates(self) -> list[Path]:
+        return [self.study.root / "intermediates", self.study.root.parent / "intermediates"]
 
     @property
     def _stem(self) -> str:
