@@ -1,6 +1,8 @@
 """Readers for the fuzz harness: what a user's program does with a file."""
 
+import json
 import os
+import shutil
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
@@ -23,6 +25,33 @@ def read_envi(header: Path) -> None:
     """Read an ENVI cube with a data file of 1,000 bytes; `header` is the damaged file."""
     header.with_suffix(".raw").write_bytes(bytes(range(250)) * 4)
     read_image(header)
+
+
+def read_zarr(file: Path) -> None:
+    """Read a Zarr folder whose metadata (`.json` of version 3, `.zarray` of 2) or only chunk is the damaged file."""
+    folder = file.with_name(f"{file.stem}.zarr")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    if file.suffix == ".json":
+        (folder / "zarr.json").write_bytes(file.read_bytes())
+        (folder / "c/0/0").mkdir(parents=True)
+        index = [60 * number for number in (0, 1, 1, 1, 2, 1, 3, 1)] if b"shard" in file.read_bytes() else []
+        (folder / "c/0/0/0").write_bytes(bytes(range(240)) + b"".join(n.to_bytes(8, "little") for n in index))
+    elif file.suffix == ".zarray":
+        (folder / ".zarray").write_bytes(file.read_bytes())
+        (folder / "0.0.0").write_bytes(bytes(range(240)))
+    else:
+        compressor = None if file.suffix == ".raw" else {"id": file.suffix[1:]}
+        entries = {
+            "zarr_format": 2,
+            "shape": [8, 9, 5],
+            "chunks": [8, 9, 5],
+            "dtype": "<u2",
+            "compressor": compressor,
+        }
+        (folder / ".zarray").write_text(json.dumps({**entries, "fill_value": 0, "order": "C", "filters": None}))
+        (folder / "0.0.0").write_bytes(file.read_bytes())
+    read_image(folder)
 
 
 def read_all(image: Image) -> None:

@@ -1,6 +1,9 @@
 """No damaged file crashes, hangs or exhausts a reader: it is read, or refused with a StromaError."""
 
+import bz2
+import gzip
 import json
+import lzma
 from pathlib import Path
 
 import imagecodecs
@@ -113,7 +116,32 @@ def envi(folder: Path) -> list[Path]:
     return [folder / "a.hdr", folder / "b.hdr"]
 
 
+def zarr(folder: Path) -> list[Path]:
+    """Metadata, and the only chunk of an array of 8 × 9 × 5 in every compression."""
+    common = {"shape": [4, 6, 5], "fill_value": 0, "attributes": {"wavelengths": [500, 510, 520, 530, 540]}}
+    chunks = {"name": "regular", "configuration": {"chunk_shape": [4, 6, 5]}}
+    plain, shards = [{"name": "bytes", "configuration": {"endian": "little"}}], {"chunk_shape": [2, 3, 5]}
+    shards |= {"codecs": plain, "index_codecs": plain, "index_location": "end"}
+    for name, codecs in {"a": plain, "b": [{"name": "sharding_indexed", "configuration": shards}]}.items():
+        content = {"zarr_format": 3, "node_type": "array", "data_type": "uint16", "chunk_grid": chunks}
+        encoding = {"name": "default", "configuration": {"separator": "/"}}
+        (folder / f"{name}.json").write_text(
+            json.dumps({**content, **common, "codecs": codecs, "chunk_key_encoding": encoding})
+        )
+    old = {"zarr_format": 2, "chunks": [4, 6, 5], "dtype": "<u2", "order": "F", "compressor": None, "filters": None}
+    (folder / "c.zarray").write_text(json.dumps({**common, **old}))
+    data = STACK.ravel()[:360].astype("<u2").tobytes()
+    packed = {"raw": data, "gzip": gzip.compress(data), "bz2": bz2.compress(data), "lzma": lzma.compress(data)}
+    packed["zstd"] = bytes(imagecodecs.zstd_encode(data))
+    packed["lz4"] = bytes(imagecodecs.lz4_encode(data, header=True))
+    packed["blosc"] = bytes(imagecodecs.blosc_encode(data, typesize=2))
+    for name, content in packed.items():
+        (folder / f"{name}_chunk.{name}").write_bytes(content)
+    return sorted(folder.iterdir())
+
+
 KINDS = {
+    "zarr": zarr,
     "tivita": tivita,
     "arrays": arrays,
     "envi": envi,
@@ -125,6 +153,7 @@ KINDS = {
 }
 
 READERS = {"documents": "stroma.support.describe:describe", "envi": "tests.harness.readers:read_envi"}
+READERS["zarr"] = "tests.harness.readers:read_zarr"
 
 
 def check(kind: str, folder: Path, cases: int, seed: int) -> None:

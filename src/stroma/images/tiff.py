@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from stroma.core.errors import UnreadableImage, UsageError
+from stroma.images.bands import band_names
 from stroma.images.cache import DECODED
 from stroma.images.colour import channel_names
 from stroma.images.guard import foreign_bytes
@@ -19,6 +21,7 @@ from stroma.images.image import Box, Image, Level, downsample_of
 from stroma.images.planes import Plane
 from stroma.images.scale import one_mpp
 from stroma.images.tiff_axes import Choice, planes_of
+from stroma.images.tiff_bands import stack_wavelengths
 from stroma.images.tiff_chain import check_page_chain
 from stroma.images.tiff_colours import Colours, colours_of, is_rgb
 from stroma.images.tiff_metadata import named_channels, pixel_size_um
@@ -41,10 +44,13 @@ class TiffImage(Image):
         series: Which image of a file with several (OME-TIFF scenes).
         z: Which plane of a stack; needed when there are several.
         t: Which time point; needed when there are several.
+        wavelengths: Wavelength of each channel, in nm, or in µm when all are below 100; wins over what the file
+            states (`tiff_bands.stack_wavelengths`).
 
     Raises:
         UnreadableImage: the file is damaged, holds volumes or a colour space that is not read, its pixels are
             not square, or a plane has to be chosen.
+        InvalidData: not one wavelength was given for each channel.
         UsageError: there is no such series, plane or time point.
     """
 
@@ -58,14 +64,15 @@ class TiffImage(Image):
         series: int = 0,
         z: int | None = None,
         t: int | None = None,
+        wavelengths: Sequence[float] | None = None,
     ) -> None:
         self.path = Path(path)
-        self._choice = Choice(series, z, t)
-        self._file: _File | None = _open(self.path, self._choice)
+        self._choice, self._given_nm = Choice(series, z, t), wavelengths
+        self._file: _File | None = _open(self.path, self._choice, self._given_nm)
         file = self._file
         self.levels = file.levels
         self.channels = file.channels
-        self.dtype = file.dtype
+        self.dtype, self.wavelengths_nm = file.dtype, file.wavelengths_nm
         self.mpp = one_mpp(*file.pixel_size_um, path=self.path, given=mpp)
 
     @staticmethod
@@ -89,7 +96,7 @@ class TiffImage(Image):
 
     def _read_level(self, level: int, box: Box, channels: slice | list[int] | None) -> NDArray[Any]:
         if self._file is None:
-            self._file = _open(self.path, self._choice)
+            self._file = _open(self.path, self._choice, self._given_nm)
         return self._file.read(level, box, channels)
 
 
@@ -103,6 +110,7 @@ class _File:
     dtype: np.dtype[Any]
     pixel_size_um: tuple[float | None, float | None]
     colours: Colours
+    wavelengths_nm: NDArray[np.float64] | None
 
     def read(self, level: int, box: Box, channels: slice | list[int] | None) -> NDArray[Any]:
         """Read `box` of `level` as (h, w, c)."""
@@ -118,7 +126,7 @@ class _File:
         return whole if channels is None else np.ascontiguousarray(whole[:, :, selected])
 
 
-def _open(path: Path, choice: Choice) -> _File:
+def _open(path: Path, choice: Choice, given_nm: Sequence[float] | None) -> _File:
     with foreign_bytes(path):
         check_page_chain(path)
     with foreign_bytes(path), tifffile.TiffFile(path) as tiff:
@@ -135,6 +143,8 @@ def _open(path: Path, choice: Choice) -> _File:
         count *= len(planes[0])
         rgb = colours.kind == "palette" or (is_rgb(frame) and len(planes[0]) == 1)
         names = channel_names(count, rgb=True) if rgb else named_channels(tiff, choice.series, count)
+        is_spectral = not rgb or given_nm is not None
+        wavelengths = stack_wavelengths(tiff, choice.series, count, given_nm, path) if is_spectral else None
         size = pixel_size_um(tiff, frame, choice.series)
     if any([plane.samples for plane in level] != [plane.samples for plane in planes[0]] for level in planes):
         raise UnreadableImage("has levels with different channels", where=path)
@@ -142,10 +152,11 @@ def _open(path: Path, choice: Choice) -> _File:
     return _File(
         levels=tuple(_level(top, plane[0]) for plane in planes),
         planes=planes,
-        channels=names,
+        channels=names if wavelengths is None else band_names(count, wavelengths),
         dtype=dtype,
         pixel_size_um=size,
         colours=colours,
+        wavelengths_nm=wavelengths,
     )
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from stroma.core.errors import InvalidData, UsageError, nearest
 
-_WAVELENGTHS = re.compile(r"wav|lambda|^wl|_wl|_nm$|^nm$|centers|centres", re.IGNORECASE)
+WAVELENGTH_NAME = re.compile(r"wav|lambda|^wl|_wl|_nm$|^nm$|centers|centres", re.IGNORECASE)
+"""What arrays, variables and attributes that hold wavelengths are called."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def choose_wavelengths(
                 where=path,
             )
         return wanted
-    found = [name for name, value in variables.items() if _is_list(value, channels) and _WAVELENGTHS.search(name)]
+    found = [name for name, value in variables.items() if _is_list(value, channels) and WAVELENGTH_NAME.search(name)]
     return found[0] if len(found) == 1 else None
 
 

@@ -18,6 +18,7 @@ from stroma.images.tiff import TiffImage
 from stroma.images.tivita import TivitaImage, read_shape
 from stroma.images.tivita_files import DARK_ENDING, WHITE_NAME, read_dark
 from stroma.images.tivita_rgb import CUBE_ENDING, PARAMETER_PICTURES
+from stroma.images.zarr_cube import ZarrImage
 from stroma.study.config import STUDY_FILE
 from stroma.study.layouts.recognise import recognise
 from stroma.support.description import Description, quoted, record_facts
@@ -64,6 +65,8 @@ def _image(path: Path) -> Description:
             kind = f"cube in a MATLAB file (variable {image.variable})"
         elif isinstance(image, NumpyImage):
             kind = f"cube in a NumPy file (array {image.variable})" if image.variable else "cube in a NumPy file"
+        elif isinstance(image, ZarrImage):
+            kind = f"cube in a Zarr folder (array {image.variable})" if image.variable else "cube in a Zarr folder"
         elif isinstance(image, PictureImage):
             kind, parameter = f"{image.format} picture", _parameter_of(path)
             if parameter:
@@ -72,7 +75,7 @@ def _image(path: Path) -> Description:
                     f"from stroma.images import read_parameter_picture as r; {parameter} = r({str(path)!r}).values"
                 )
         elif isinstance(image, TiffImage):
-            kind = "TIFF image"
+            kind = "TIFF image" if image.wavelengths_nm is None else "cube in a TIFF stack"
         elif isinstance(image, SlideImage):
             kind = f"whole slide ({image.vendor})"
             facts |= _slide_facts(image)
@@ -112,7 +115,7 @@ def _slide_facts(image: SlideImage) -> dict[str, Any]:
 
 
 def _size(path: Path) -> int:
-    files = path.iterdir() if path.is_dir() else [path]
+    files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
