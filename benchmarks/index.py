@@ -1,8 +1,9 @@
-"""The index of a data set of 5,000 recordings: Stroma beside `imsy-htc`'s public way to a table of images.
+"""The index of a data set of 5,000 recordings: Stroma beside what is public of `imsy-htc`.
 
-The builder of htc's own index (`…@meta.feather`) is not public. What is public is `DataPath.iterate` and
-`generate_metadata_table`, which make one row an image from names and camera logs; Stroma's index has the same columns
-and also the files' sizes, the annotation meta files and one row for each annotation.
+The builder of htc's own index (`…@meta.feather`) is not public. What is public is `DataPath.iterate`, which lists
+folders, and `generate_metadata_table`, which makes one row an image from names and camera logs. Stroma's index has
+the same columns and also the sizes of cubes, the annotation meta files and one row for each annotation. It keeps its
+tables, and on opening again only looks whether the names or sizes of files have changed.
 """
 
 import io
@@ -23,17 +24,37 @@ _OPEN = (
 )
 FRESH = Side("stroma, from nothing", _OPEN.format("    shutil.rmtree(cache, ignore_errors=True)\n"))
 AGAIN = Side("stroma, opened again", _OPEN.format(""))
-PEER = Side(
-    "imsy-htc",
+_TABLE = (
     "from pathlib import Path\nfrom htc.tivita.DataPath import DataPath\n"
     "from htc.tivita.metadata import generate_metadata_table\ndef run(path):\n"
-    "    return len(generate_metadata_table(list(DataPath.iterate(Path(path) / 'data'))))\n",
+    "    return len(generate_metadata_table(list(DataPath.iterate(Path(path) / 'data'))))\n"
+)
+PEER = Side("imsy-htc, metadata table", _TABLE, CUBE_PEER.packages)
+PATHS = Side(
+    "imsy-htc, names of folders alone",
+    "from pathlib import Path\nfrom htc.tivita.DataPath import DataPath\ndef run(path):\n"
+    "    return len(list(DataPath.iterate(Path(path) / 'data')))\n",
     CUBE_PEER.packages,
 )
+_PROCESS = (
+    "import subprocess, sys\ndef run(path):\n    subprocess.run([sys.executable, '-c', {0!r}, path], check=True)\n"
+)
+_MAIN = "\nimport sys\nrun(sys.argv[1])\n"
+AGAIN_PROCESS = Side("stroma, new process, opened again", _PROCESS.format(_OPEN.format("") + _MAIN))
+PEER_PROCESS = Side("imsy-htc, new process", _PROCESS.format(_TABLE + _MAIN), CUBE_PEER.packages)
+_INFO = (
+    "import os, subprocess, sys\nfrom pathlib import Path\ndef run(path):\n"
+    "    environment = {{**os.environ, 'PATH_Tivita_HeiPorSPECTRAL': path}}\n"
+    "    command = [Path(sys.executable).with_name('{0}'), 'info']\n"
+    "    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
+)
+INFO = Side("stroma info", _INFO.format("stroma"))
+PEER_INFO = Side("htc info", _INFO.format("htc"), CUBE_PEER.packages)
 _LOG = (
     '[Camera]\nCamID = "0202-00118"\nExposure = 3,5\nanaloger Gain = 1\n[SW]\nName = "TIVITA"\nVersion = 1.5\n'
     "[Fremdlichterkennung]\nFremdlicht erkannt? = FALSE\nPixelmitFremdlicht = 0\n"
     "[Aufnahme]\nAufnahmemodus = Reflexion\n"
+    "[Temperaturen]\nHSI-Sensor Temp. vor Scan = {0},{1:02d}\nHSI-Sensor Temp. nach Scan = {0},{2:02d}\n"
 )
 
 
@@ -43,9 +64,17 @@ def run() -> list[Comparison]:
         root = Path(folder) / "HeiPorSPECTRAL"
         make_tree(root, IMAGES)
         case = f"index of {IMAGES:,} recordings"
+        place = [str(root)]
         return [
-            compare(case, FRESH, PEER, [str(root)], repeats=3, note="ours has annotations and sizes as well"),
-            compare(case, AGAIN, PEER, [str(root)], repeats=3, note="ours checks that no file has changed"),
+            compare(
+                case, FRESH, PEER, place, repeats=3, note="once for a data set; with annotations and sizes as well"
+            ),
+            compare(case, AGAIN, PEER, place, repeats=3, note="ours checks that no file has changed"),
+            compare(case, AGAIN_PROCESS, PEER_PROCESS, place, repeats=3, note="with the start of Python"),
+            compare(
+                case, AGAIN, PATHS, place, repeats=3, note="the peer opens no file and lists no folder of an image"
+            ),
+            compare("information about settings and data sets", INFO, PEER_INFO, place, repeats=3),
         ]
 
 
@@ -71,7 +100,7 @@ def make_tree(root: Path, images: int) -> None:
         annotations.mkdir(parents=True)
         (annotations.parent / f"{stamp}_SpecCube.dat").write_bytes(cube)
         (annotations.parent / f"{stamp}_RGB-Image.png").write_bytes(buffer.getvalue())
-        (annotations.parent / f"{stamp}_meta.log").write_text(_LOG)
+        (annotations.parent / f"{stamp}_meta.log").write_text(_LOG.format(30 + i % 17, i % 97, i % 89))
         label = f"label_{i % 20:02d}"
         meta = {"label_meta": {label: {"situs": 1, "angle": 25, "repetition": i % 3}}, "image_labels": [label]}
         (annotations / f"{stamp}_meta.json").write_text(json.dumps(meta))

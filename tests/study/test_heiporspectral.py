@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,14 +90,16 @@ def test_corners_without_a_mask_are_reported(surgery: SurgeryTree) -> None:
 def test_patient_files_are_never_opened(surgery: SurgeryTree, monkeypatch: pytest.MonkeyPatch) -> None:
     (surgery.subjects / "P001" / "2021_04_15_09_22_01" / "patient.xml").write_text("<a name='PatientName'>X</a>")
     opened: list[str] = []
-    original = open
 
-    def spy(file: str | Path, *arguments: Any, **named: Any) -> Any:
-        opened.append(Path(file).name)
-        return original(file, *arguments, **named)
+    def spy(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(file: str | Path, *arguments: Any, **named: Any) -> Any:
+            opened.append(Path(file).name)
+            return original(file, *arguments, **named)
 
-    monkeypatch.setattr("builtins.open", spy)
-    monkeypatch.setattr("io.open", spy)
+        return call
+
+    for name, original in (("builtins.open", open), ("io.open", open), ("os.open", os.open)):
+        monkeypatch.setattr(name, spy(original))
     found = scan(surgery.root)
     monkeypatch.undo()
     assert any(name.endswith("_meta.json") for name in opened)

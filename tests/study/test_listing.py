@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stroma.study.listing import list_files
+from stroma.study.listing import is_hidden, list_files, read_small_file
 
 
 def test_names_and_sizes_decide_whether_a_listing_is_the_same(tmp_path: Path) -> None:
@@ -43,3 +43,32 @@ def test_a_name_that_is_no_text_is_reported(tmp_path: Path) -> None:
     found = list_files(tmp_path)
     assert found.files == {}
     assert "not valid UTF-8" in found.problems[0].message
+
+
+def test_sizes_that_do_not_matter_are_not_asked_for_and_do_not_change_the_record(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_bytes(b"12")
+    (tmp_path / "a.png").write_bytes(b"123")
+    before = list_files(tmp_path, without_size=(".png",))
+    assert before.files == {"a.log": 2, "a.png": 0}
+    (tmp_path / "a.png").write_bytes(b"1234")
+    assert list_files(tmp_path, without_size=(".png",)).record() == before.record()
+    (tmp_path / "a.log").write_bytes(b"123")
+    assert list_files(tmp_path, without_size=(".png",)).record() != before.record()
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1])
+def test_small_files_are_read_whole_whatever_their_size(tmp_path: Path, size: int) -> None:
+    content = bytes(i % 251 for i in range(size))
+    (tmp_path / "a b.bin").write_bytes(content)
+    assert read_small_file(str(tmp_path / "a b.bin")) == content
+
+
+@pytest.mark.parametrize(
+    ("path", "hidden"),
+    [
+        ("a/.DS_Store", True), ("._a.png", True), ("Thumbs.db", True), ("a/desktop.ini", True), ("__MACOSX/a", True),
+        ("a.b/c", False), ("Thumbs.db.png", False), ("my__MACOSX/a", False), ("a/desktop.ini.txt", False),
+    ],
+)  # fmt: skip
+def test_what_systems_leave_behind_is_hidden(path: str, hidden: bool) -> None:
+    assert is_hidden(path) == hidden

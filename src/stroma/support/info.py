@@ -32,6 +32,9 @@ _LIBRARIES = (
     "torch", "torchvision", "lightning", "timm", "segmentation-models-pytorch", "kornia",
 )  # fmt: skip
 
+_GPU_FILES = ("nvidia[0-9]*", "nvhost*", "kfd", "dxg")
+"""Of NVIDIA, of its Jetson, of AMD, of the Windows subsystem for Linux."""
+
 
 class InfoOptions(VerbOptions):
     """Options of `stroma info`.
@@ -82,9 +85,11 @@ def _versions() -> dict[str, str | None]:
 
 
 def _devices() -> list[str]:
-    """Devices on which networks can run; empty without torch."""
+    """Devices on which networks can run; empty without torch, which is asked only where there may be a GPU."""
     if importlib.util.find_spec("torch") is None:
         return []
+    if sys.platform == "linux" and not any(any(Path("/dev").glob(name)) for name in _GPU_FILES):
+        return ["cpu"]
     import torch
 
     gpus = [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from stroma.core.clock import stage
@@ -33,38 +34,47 @@ def read_camera_log(path: Path | str) -> dict[str, LogValue]:
         InvalidData: a line is neither a section nor `key = value`.
     """
     try:
-        with stage("read"), open(path, "rb") as handle:  # noqa: PTH123 - thousands of files: no Path for each
-            content = handle.read()
+        with stage("read"):
+            content = Path(path).read_bytes()
     except FileNotFoundError as error:
         raise MissingFile("there is no such file", where=path) from error
     return without_identifiers(parse_camera_log(content, where=path))
 
 
 def parse_camera_log(content: bytes, *, where: Path | str) -> dict[str, LogValue]:
-    """As `read_camera_log`, from the bytes of the file."""
+    """As `read_camera_log`, from the bytes of the file, with all keys."""
     values: dict[str, LogValue] = {}
     section = ""
     for number, line in enumerate(content.decode("cp1252", "replace").splitlines(), start=1):
-        text = line.strip()
-        if not text or text[0] in "#;":
-            continue
-        heading = _SECTION.fullmatch(text)
+        heading, name, value = _parse(section, line)
         if heading:
-            section = heading[1]
-            continue
-        key, equals, value = _pair(text)
-        if not section or not equals or not key:
+            section = heading
+        elif name:
+            values[name] = value
+        elif value:
             raise InvalidData(f"line {number} is neither a section nor 'key = value'", where=where)
-        name = f"{section}_{key}"
-        values[name] = _value(name, value)
     return values
 
 
-def _pair(text: str) -> tuple[str, bool, str]:
-    match = _SIGN.search(text)
-    if match is None:
-        return text, False, ""
-    return text[: match.start()].rstrip(), True, text[match.end() :].lstrip()
+@lru_cache(maxsize=1 << 14)
+def _parse(section: str, line: str) -> tuple[str, str, LogValue]:
+    """Read a line below a heading; most lines are the same in all logs of a camera.
+
+    Returns:
+        A new heading; the name of a value; the value, or the text of a line that is neither. Others are empty.
+    """
+    text = line.strip()
+    if not text or text[0] in "#;":
+        return "", "", ""
+    heading = _SECTION.fullmatch(text)
+    if heading:
+        return heading[1], "", ""
+    sign = _SIGN.search(text)
+    key = text[: sign.start()].rstrip() if sign else ""
+    if not section or sign is None or not key:
+        return "", "", text
+    name = f"{section}_{key}"
+    return "", name, _value(name, text[sign.end() :].lstrip())
 
 
 def _value(name: str, text: str) -> LogValue:

@@ -14,7 +14,7 @@ from stroma.study.htc.segmentations import annotations_in
 from stroma.study.htc.settings import SETTINGS_FILE, DatasetSettings
 from stroma.study.labels import LabelMapping
 from stroma.study.layouts.layout import Proposal, Recognition, Scan, image_counts
-from stroma.study.layouts.recordings import CUBE, Folder, scan_recordings
+from stroma.study.layouts.recordings import CUBE, DRAWN, Folder, scan_recordings
 from stroma.study.layouts.tivita import SCHEME_OF_CLASS
 from stroma.study.listing import Listing, Problem, is_hidden, list_files
 from stroma.study.places import known_datasets
@@ -51,7 +51,7 @@ class HeiPorSpectral:
         subjects = _subjects(root)
         if subjects is None:
             raise MissingFile("has neither a folder 'data/subjects' nor 'subjects'", where=root)
-        listing = list_files(root, subjects)
+        listing = list_files(root, subjects, without_size=DRAWN)
         files, folders, problems = dict(listing.files), list(listing.folders), list(listing.problems)
         settings = Path(subjects).with_name(SETTINGS_FILE).as_posix()
         if (root / settings).is_file():
@@ -60,7 +60,7 @@ class HeiPorSpectral:
         beside = [*_overlaps(root, subjects), f"{intermediates}/segmentations", f"{intermediates}/tables"]
         for folder in beside:
             if (root / folder).is_dir():
-                more = list_files(root, folder)
+                more = list_files(root, folder, without_size=DRAWN)
                 files |= more.files
                 folders += more.folders
                 problems += more.problems
@@ -140,10 +140,10 @@ def _image_folders(listing: Listing, subjects: str, problems: list[Problem]) -> 
         if not path.startswith(f"{subjects}/"):
             continue
         parts = path.split("/", depth + 2)
-        folder = "/".join(parts[:-1])
         if len(parts) == depth + 3:
-            if folder in folders:
-                folders[folder][parts[-1]] = size
+            inside = folders.get(path[: -len(parts[-1]) - 1])
+            if inside is not None:
+                inside[parts[-1]] = size
         else:
             problems.append(Problem(path, "is a file where a folder is expected; it is left out", harmless=True))
     for path, files in folders.items():

@@ -133,6 +133,8 @@ def metadata_column(name: str, values: Sequence[Any]) -> pl.Series | None:
         kinds = {int, str}  # too long for a number of a table
     if kinds == {int, float}:
         return pl.Series(name, [None if value is None else float(value) for value in values], pl.Float64)
+    if kinds == {list} and all(type(item) is str for value in values if value for item in value):
+        return pl.Series(name, values, pl.List(pl.String))
     if len(kinds) == 1:
         return pl.Series(name, values)
     return pl.Series(name, [None if value is None else str(value) for value in values], pl.String)

@@ -10,14 +10,16 @@ from typing import Any
 
 from stroma.core.clock import stage
 from stroma.core.errors import StromaError
-from stroma.study.htc.camera_log import read_camera_log
+from stroma.study.htc.camera_log import parse_camera_log
 from stroma.study.htc.identifiers import without_identifiers
 from stroma.study.htc.names import parse_timestamp
 from stroma.study.htc.settings import DatasetSettings, camera_name
 from stroma.study.layouts.layout import Scan, annotation_table, catalog_table, identifier
-from stroma.study.listing import Listing, Problem, is_hidden
+from stroma.study.listing import Listing, Problem, is_hidden, read_small_file
 
 CUBE = "_SpecCube.dat"
+DRAWN = (".png", ".csv", ".nrrd", ".xml")
+"""Files below a recording that the tables only name: their sizes do not matter."""
 _MITK = ".nrrd"
 _NAMED = "DataPathMultiorganNamed"
 """The class of data sets whose meta files say what an image is called."""
@@ -71,15 +73,16 @@ def scan_recordings(
     """
     rows: list[dict[str, Any]] = []
     annotations: list[dict[str, str]] = []
-    for folder in folders:
-        row = _row(listing, folder, settings(folder.path), name, problems)
-        if row is None:
-            continue
-        rows.append(row)
-        of_image = list(_drawn_masks(row["image_id"], folder, problems, known=(masks or {}).get(row["image_id"])))
-        drawn = {_key(one) for one in of_image}
-        annotations += of_image
-        annotations += [one for one in _masks_of_htc(row["image_id"], masks or {}) if _key(one) not in drawn]
+    with stage("read"):
+        for folder in folders:
+            row = _row(listing, folder, settings(folder.path), name, problems)
+            if row is None:
+                continue
+            rows.append(row)
+            of_image = list(_drawn_masks(row["image_id"], folder, problems, known=(masks or {}).get(row["image_id"])))
+            drawn = {_key(one) for one in of_image}
+            annotations += of_image
+            annotations += [one for one in _masks_of_htc(row["image_id"], masks or {}) if _key(one) not in drawn]
     return Scan(
         catalog_table(rows, where=listing.root),
         annotation_table(annotations),
@@ -133,7 +136,8 @@ def _camera_log(listing: Listing, folder: Folder, problems: list[Problem]) -> di
     if file not in folder.files:
         return {}
     try:
-        return dict(read_camera_log(f"{listing.root}/{folder.inside(file)}"))
+        path = f"{listing.root}/{folder.inside(file)}"
+        return without_identifiers(parse_camera_log(read_small_file(path), where=path))
     except (StromaError, OSError) as error:
         message = error.what if isinstance(error, StromaError) else str(error)
         problems.append(Problem(folder.inside(file), f"is no readable camera log ({message}); it is left out"))
@@ -147,8 +151,7 @@ def _metadata(listing: Listing, folder: Folder, problems: list[Problem]) -> dict
         return {}
     path = folder.inside(file)
     try:
-        with stage("read"), open(f"{listing.root}/{path}", "rb") as handle:  # noqa: PTH123 - thousands: no Path
-            content = json.loads(handle.read())
+        content = json.loads(read_small_file(f"{listing.root}/{path}"))
         labels = content.get("label_meta", {})
         keys = dict.fromkeys(key for values in labels.values() for key in values)
         agreed = {key: [values.get(key) for values in labels.values()] for key in keys}

@@ -15,7 +15,7 @@ from stroma.study.htc.segmentations import annotations_in
 from stroma.study.htc.settings import SETTINGS_FILE, DatasetSettings
 from stroma.study.labels import LabelMapping
 from stroma.study.layouts.layout import Proposal, Recognition, Scan, image_counts
-from stroma.study.layouts.recordings import CUBE, Folder, scan_recordings
+from stroma.study.layouts.recordings import CUBE, DRAWN, Folder, scan_recordings
 from stroma.study.listing import Listing, Problem, is_hidden, list_files
 
 _FIELD = re.compile(r"\{(\w+)(?:=([^{}]*))?\}")
@@ -88,7 +88,7 @@ class TivitaFolders:
 
     def listing(self, root: Path) -> Listing:
         """List everything."""
-        return list_files(root)
+        return list_files(root, without_size=DRAWN)
 
     def scan(self, listing: Listing) -> Scan:
         """Make the tables; as the layout of HeiPorSPECTRAL does, with a column for each field of the scheme."""
