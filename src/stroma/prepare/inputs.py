@@ -13,6 +13,7 @@ from stroma.core.errors import InvalidData, MissingFile, UsageError
 from stroma.core.files import id_to_name
 from stroma.images import registry
 from stroma.images.open import READERS, missing
+from stroma.images.zarr_cube import ZarrImage
 from stroma.study.config import STUDY_FILE
 from stroma.study.layouts.layout import identifier
 from stroma.study.layouts.slides import companions
@@ -20,7 +21,7 @@ from stroma.study.listing import is_hidden, list_files
 from stroma.study.patterns import without_suffix
 from stroma.study.study import open_study
 
-_CUBE_READERS = ("tivita", "envi", "matlab", "numpy")
+_CUBE_READERS = ("tivita", "envi", "matlab", "numpy", "zarr")
 _DICOM_HEADER = 256 * 1024
 
 
@@ -109,7 +110,7 @@ def _of_study(path: Path) -> tuple[list[Source], bool]:
 def _expand(entry: Path, output: Path | None, notes: list[str], suffixes: tuple[str, ...]) -> tuple[Path, list[Path]]:
     """The folder that ids count from, and the files one input stands for."""
     path = _absolute(entry)
-    if path.is_dir():
+    if path.is_dir() and not ZarrImage.accepts(path):
         found = _in_folder(path, output, notes, suffixes)
         if not found:
             raise MissingFile("holds no slide or picture", where=entry, next_step=_readable(suffixes))
