@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stroma.core.errors import UsageError
-from stroma.regions.grid import box_coverage, tile_grid, tile_size, tile_step
+from stroma.regions.grid import TileSize, box_coverage, tile_grid, tile_size, tile_step
 
 
 def test_boxes_come_in_raster_order_y_outer() -> None:
@@ -64,31 +64,49 @@ def test_empty_sizes_are_refused(sizes: tuple[int, int, int, int]) -> None:
         tile_grid(*sizes)
 
 
-def test_tile_size_is_a_whole_number_of_level_0_pixels_and_its_mpp_says_so() -> None:
-    assert tile_size(512, 0.5, 0.25) == (1024, 0.5)
-    edge, mpp = tile_size(512, 0.5, 0.499)  # 513.03 level-0 pixels
-    assert edge == 513
-    assert mpp == pytest.approx(513 * 0.499 / 512)
-    assert tile_size(512, None, 0.499) == (512, 0.499)
-    assert tile_size(512, None, None) == (512, None)
+def test_shifted_boxes_cover_the_image_and_lie_inside() -> None:
+    grid = tile_grid(110, 90, 40, out_of_bounds="shift")
+    assert np.unique(grid[:, 0]).tolist() == [0, 40, 70]
+    assert np.unique(grid[:, 1]).tolist() == [0, 40, 50]
+    assert np.unique(tile_grid(120, 40, 40, out_of_bounds="shift")[:, 0]).tolist() == [0, 40, 80]  # fits as it is
+    assert np.unique(tile_grid(110, 40, 40, 20, out_of_bounds="shift")[:, 0]).tolist() == [0, 20, 40, 60, 70]
+    with pytest.raises(UsageError, match="larger than the image"):
+        tile_grid(110, 30, 40, out_of_bounds="shift")
+
+
+def test_boxes_need_not_be_square() -> None:
+    grid = tile_grid(10, 6, (2, 5))  # (height, width), as all sizes
+    assert grid.tolist() == [[x, y, 5, 2] for y in (0, 2, 4) for x in (0, 5)]
+    assert tile_grid(10, 6, (2, 5), (4, 5)).tolist() == [[x, y, 5, 2] for y in (0, 4) for x in (0, 5)]
+
+
+def test_tile_size_is_a_whole_number_of_level_0_pixels_and_its_downsample_says_so() -> None:
+    assert tile_size(512, 512, 2) == TileSize(1024, 1024, 512, 512, 2.0)
+    size = tile_size(512, 512, 0.5 / 0.499)  # 513.03 level-0 pixels
+    assert (size.width, size.downsample) == (513, 513 / 512)
+    assert tile_size(300, 400).width == 400
 
 
 @pytest.mark.parametrize("target", [0.1, 0.25, 0.5, 1.0, 3.7])
 @pytest.mark.parametrize("own", [0.2528, 0.499, 0.5, 1.3])
-def test_reading_a_tile_at_its_mpp_gives_exactly_tile_px(target: float, own: float) -> None:
-    edge, mpp = tile_size(224, target, own)
-    assert mpp is not None
-    assert round(edge / (mpp / own)) == 224
-    assert abs(edge - 224 * target / own) <= 0.5
+@pytest.mark.parametrize("height", [224, 448])
+def test_reading_a_tile_at_its_downsample_gives_exactly_its_pixels(target: float, own: float, height: int) -> None:
+    try:
+        size = tile_size(height, 224, target / own)
+    except UsageError:
+        assert target < own  # enlarged tiles that are not square may be impossible
+        return
+    assert (round(size.height / size.downsample), round(size.width / size.downsample)) == (height, 224)
+    assert abs(size.width - 224 * target / own) <= 0.5
 
 
 def test_tile_size_refuses_what_has_no_size() -> None:
-    with pytest.raises(UsageError, match="not known"):
-        tile_size(512, 0.5, None)
-    with pytest.raises(UsageError, match="smaller than a pixel"):
-        tile_size(2, 0.1, 1.0)
-    with pytest.raises(UsageError, match="positive"):
-        tile_size(2, -0.1, 1.0)
+    with pytest.raises(UsageError, match="smaller than a level-0 pixel"):
+        tile_size(2, 2, 0.1)
+    with pytest.raises(UsageError, match="no resolution"):
+        tile_size(2, 2, -0.1)
+    with pytest.raises(UsageError, match="whole level-0 pixels"):
+        tile_size(101, 100, 0.1)
 
 
 def test_coverage_counts_mask_pixels() -> None:

@@ -22,6 +22,7 @@ from stroma.images.image import Image
 from stroma.images.open import open_image
 from stroma.prepare import histoprep
 from stroma.prepare.inputs import Source, find_inputs
+from stroma.prepare.slide_grid import read_tile
 from stroma.prepare.slide_tiles import TILES_FORMAT, tile_table_path
 from stroma.prepare.sources import open_source, read_sources, sources_path
 
@@ -119,10 +120,7 @@ class _SlideReader:
         if image is None:
             image = self._mine.image = open_source(self._slide, self._settings)
             self._opened.append(image)
-        return [
-            rgb(image.read(row["x"], row["y"], row["w"], row["h"], mpp=row["mpp"]), where=self._slide)
-            for _, row in rows
-        ]
+        return [rgb(read_tile(image, row, self._settings), where=self._slide) for _, row in rows]
 
     def close(self) -> None:
         for image in self._opened:

@@ -116,6 +116,7 @@ class Image(ABC):
         *,
         level: int = 0,
         mpp: float | None = None,
+        downsample: float | None = None,
         channels: slice | list[int] | None = None,
     ) -> NDArray[Any]:
         """Read a region.
@@ -128,6 +129,7 @@ class Image(ABC):
             level: Pyramid level to read from; negative counts from the coarsest.
             mpp: Resolution in µm per pixel instead of a level: read from the coarsest level that is at least
                 as fine, then averaged down.
+            downsample: The same as level-0 pixels per pixel, for images that do not say how large theirs are.
             channels: Indices or a slice of channels; default all.
 
         Returns:
@@ -135,11 +137,14 @@ class Image(ABC):
             outside the image is `fill`; `inside` tells how much that is.
 
         Raises:
-            UsageError: an empty region, an unknown level, or an mpp for an image that has none.
+            UsageError: an empty region, an unknown level, a resolution that is not positive, or an mpp for an image
+                that has none.
             UnreadableImage: the file is damaged there.
         """
+        if mpp is not None:
+            downsample = mpp / self._known_mpp()
         try:
-            return self._read(x, y, w, h, level, mpp, channels)
+            return self._read(x, y, w, h, level, downsample, channels)
         except MemoryError as error:
             raise UsageError(
                 f"the region x={x} y={y} w={w} h={h} needs more memory than there is",
@@ -154,14 +159,14 @@ class Image(ABC):
         w: int | None,
         h: int | None,
         level: int,
-        mpp: float | None,
+        downsample: float | None,
         channels: slice | list[int] | None,
     ) -> NDArray[Any]:
         box = Box(x, y, self.shape[1] - x if w is None else w, self.shape[0] - y if h is None else h)
         if box.w <= 0 or box.h <= 0:
             raise UsageError(f"the region x={box.x} y={box.y} w={box.w} h={box.h} is empty", where=self.path)
-        if mpp is not None:
-            return self._read_mpp(box, mpp, channels)
+        if downsample is not None:
+            return self._read_resampled(box, downsample, channels)
         index = self._level_index(level)
         factor = self.levels[index].downsample
         scaled = Box(
@@ -184,14 +189,18 @@ class Image(ABC):
             )
         return level % len(self.levels)
 
-    def _read_mpp(self, box: Box, mpp: float, channels: slice | list[int] | None) -> NDArray[Any]:
+    def _known_mpp(self) -> float:
         if self.mpp is None:
             raise UsageError(
                 "the file does not say how large its pixels are",
                 where=self.path,
-                next_step="Give its resolution with --mpp, or read by level",
+                next_step="Open it with mpp=…, or read it with downsample=… or level=…",
             )
-        downsample = mpp / self.mpp
+        return self.mpp
+
+    def _read_resampled(self, box: Box, downsample: float, channels: slice | list[int] | None) -> NDArray[Any]:
+        if not (math.isfinite(downsample) and downsample > 0):
+            raise UsageError(f"{downsample:g} level-0 pixels per pixel is no resolution", where=self.path)
         index = self.level_for(downsample)
         height, width = max(1, round(box.h / downsample)), max(1, round(box.w / downsample))
         entry = self.levels[index]

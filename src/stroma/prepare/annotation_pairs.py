@@ -30,6 +30,7 @@ from stroma.images.open import open_image
 from stroma.prepare.annotation_files import AnnotatedFile
 from stroma.prepare.annotation_images import Images
 from stroma.prepare.annotation_options import AnnotationOptions, gather
+from stroma.prepare.slide_tissue import known_mpp
 from stroma.regions.annotation import index_of
 from stroma.regions.geojson import geometry_texts
 from stroma.regions.grid import box_coverage, tile_grid, tile_size, tile_step
@@ -184,8 +185,9 @@ def _pairs(
     height, width, channels = image.shape
     if channels not in (1, 3) or image.dtype != np.uint8:
         raise UsageError(f"pairs are cut from 8-bit pictures, this has {channels} × {image.dtype}", where=job.path)
-    size, mpp = tile_size(options.tile_px, options.mpp, image.mpp)
-    boxes = tile_grid(width, height, size, tile_step(size, options.overlap))
+    downsample = 1.0 if options.mpp is None else options.mpp / known_mpp(image, "--mpp")
+    size = tile_size(options.tile_px, options.tile_px, downsample)
+    boxes = tile_grid(width, height, size.width, tile_step(size.width, options.overlap))
     if options.tissue is not None:
         tissue = read_mask(options.tissue / "tissue" / f"{id_to_name(job.file.image_id)}.png") > 0
         scale = (height / tissue.shape[0], width / tissue.shape[1])
@@ -201,7 +203,7 @@ def _pairs(
             shapes[near], x, y, w, h, downsample=w / options.tile_px, values=values[near], background=outside
         )
         _leave_out_beyond(mask, x, y, width, height, w / options.tile_px)
-        pixels = image.read(x, y, w, h) if mpp is None else image.read(x, y, w, h, mpp=mpp)
+        pixels = image.read(x, y, w, h, downsample=size.downsample)
         yield x, y, w, pixels[..., 0] if channels == 1 else pixels, mask
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from stroma.images.image import Image
 from stroma.prepare.slide_images import Measures, remove_other_tiles, tile_stems, write_picture, write_tile_images
 from stroma.prepare.slide_tissue import Tissue
 from stroma.prepare.tile_options import TileOptions
+from stroma.prepare.unreadable_tiles import without
 from stroma.slides.overview import block_mean
 from stroma.slides.quality import METRIC_COLUMNS, tile_metrics
 from stroma.slides.thumbnail import outline_boxes
@@ -68,7 +69,8 @@ def write_folder(
     tissue: Tissue,
     options: TileOptions,
     provenance: Provenance,
-) -> list[Path]:
+    lost: Mapping[int, str],
+) -> tuple[list[Path], Mapping[int, str]]:
     """Write the folder of a slide; the table comes last, since HistoPrep takes it for the sign that all is there.
 
     Differences from HistoPrep, each a fault of it: paths in the table are relative to its folder, the pictures of
@@ -81,9 +83,10 @@ def write_folder(
         tissue: Of the slide.
         options: Of the verb.
         provenance: Of the slide.
+        lost: Rows of `table` that are known to be unreadable; all are tried here.
 
     Returns:
-        The files.
+        The files, and the rows of `table` that were left out because they cannot be read, with the reason.
 
     Raises:
         OutputConflict: the folder holds a table that we did not write, and `overwrite` is not set.
@@ -95,7 +98,8 @@ def write_folder(
     files = [folder / kind / f"{stem}.{options.image_format}" for stem in tile_stems(table)]
     mask_of = partial(_tile_mask, threshold=tissue.threshold) if options.save_masks else None
     measure = partial(tile_metrics, threshold=tissue.threshold) if options.save_metrics else None
-    outputs, metrics = write_tile_images(image, files, table, options, mask_of=mask_of, measure=measure)
+    written = write_tile_images(image, files, table, options, mask_of=mask_of, measure=measure)
+    outputs, lost, table = written.files, written.unreadable, without(image, table, written.unreadable)
     for name in ("tiles", "spots", "masks"):
         remove_other_tiles(folder / name, outputs)
     with stage("write"):
@@ -103,8 +107,8 @@ def write_folder(
         if not options.tma:
             properties = _properties(image, table, options)
             outputs.append(write_bytes(folder / "properties.json", json.dumps(properties).encode()))
-        outputs.append(_write_table(folder, table, kind, metrics, options, provenance))
-    return outputs
+        outputs.append(_write_table(folder, table, kind, written.measures, options, provenance))
+    return outputs, lost
 
 
 def _properties(image: Image, table: pl.DataFrame, options: TileOptions) -> dict[str, Any]:
@@ -114,7 +118,7 @@ def _properties(image: Image, table: pl.DataFrame, options: TileOptions) -> dict
         "level": options.level,
         "level_downsample": [image.shape[0] / level.height, image.shape[1] / level.width],
         "width": table["w"][0] if len(table) else options.tile_px,
-        "height": table["h"][0] if len(table) else options.tile_px,
+        "height": table["h"][0] if len(table) else options.tile_height_px or options.tile_px,
         "overlap": options.overlap,
         "max_background": round(1 - options.min_tissue, 12),
     }

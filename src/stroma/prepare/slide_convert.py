@@ -5,27 +5,27 @@ from __future__ import annotations
 import shlex
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stroma.core.clock import stage
-from stroma.core.done import done_path, write_done
 from stroma.core.errors import InvalidData
 from stroma.core.files import id_to_name
-from stroma.core.provenance import InputRecord, Provenance
 from stroma.core.verbs import VerbResult
 from stroma.images.image import Image
 from stroma.prepare.inputs import Source
 from stroma.prepare.slide_associated import associated_path, read_associated
 from stroma.prepare.slide_images import write_picture
 from stroma.prepare.slide_options import SlideOptions
-from stroma.prepare.slide_run import plan_slides, run_slides
-from stroma.prepare.sources import open_source
-from stroma.slides.overview import read_overview
+from stroma.prepare.slide_run import make_slide, plan_slides, run_slides, slide_provenance
+from stroma.prepare.slide_tissue import known_mpp
+from stroma.slides.overview import Overview, read_overview, read_overview_at
 from stroma.slides.pyramid import Compression, Strip, write_pyramid
 
+CONVERTED_FORMAT = "converted/1"
+THUMBNAIL_FORMAT = "thumbnail/1"
 _SUFFIX = {"tiff": ".tiff", "ome-tiff": ".ome.tiff"}
 
 
@@ -42,7 +42,17 @@ class ThumbnailOptions(SlideOptions):
     """Options of `stroma slide thumbnail`."""
 
     max_dimension: int = Field(1024, ge=16, le=20_000, description="Longest side in pixels")
+    mpp: float | None = Field(None, gt=0, allow_inf_nan=False, description="Resolution in µm per pixel, instead")
+    downsample: float | None = Field(
+        None, ge=1, allow_inf_nan=False, description="The same as level-0 pixels per pixel"
+    )
     with_identifiers: bool = Field(False, description="Also write label and macro images, which can name the patient")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.mpp is not None and self.downsample is not None:
+            raise ValueError("give mpp or downsample, not both")
+        return self
 
 
 def slide_convert(options: ConvertOptions) -> VerbResult:
@@ -63,7 +73,7 @@ def slide_convert(options: ConvertOptions) -> VerbResult:
         InvalidData: two images have the same id.
         OutputConflict: the output folder holds results of other settings, and `overwrite` is not set.
     """
-    plan = plan_slides(options, partial(_provenance, options=options, format="converted/1"))
+    plan = plan_slides(options, partial(slide_provenance, options=options, format=CONVERTED_FORMAT))
     if options.dry_run:
         return plan.result()
     outcome = run_slides(plan, partial(convert_slide, options=options), "converting")
@@ -93,17 +103,11 @@ def slide_thumbnail(options: ThumbnailOptions) -> VerbResult:
         InvalidData: two images have the same id.
         OutputConflict: the output folder holds results of other settings, and `overwrite` is not set.
     """
-    plan = plan_slides(options, partial(_provenance, options=options, format="thumbnail/1"))
+    plan = plan_slides(options, partial(slide_provenance, options=options, format=THUMBNAIL_FORMAT))
     if options.dry_run:
         return plan.result()
     outcome = run_slides(plan, partial(make_thumbnail, options=options), "drawing")
     return VerbResult(summary={"images": len(outcome.complete)}, lines=plan.found.notes, **outcome.counts())
-
-
-def _provenance(source: Source, options: SlideOptions, format: str) -> Provenance:
-    settings = {**options.settings(), "open": dict(source.options)}
-    with stage("read"):
-        return Provenance(format, settings, (InputRecord.of(source.image_id, source.path),))
 
 
 def convert_slide(source: Source, options: ConvertOptions) -> str:
@@ -114,11 +118,9 @@ def convert_slide(source: Source, options: ConvertOptions) -> str:
         InvalidData: it is neither RGB nor gray of 8 bits.
     """
     stem, folder = id_to_name(source.image_id), options.output
-    with open_source(source.path, {"open": source.options, "source_mpp": options.source_mpp}) as image:
+
+    def write(image: Image) -> tuple[list[Path], str]:
         _check_8_bits(image)
-        provenance = _provenance(source, options, "converted/1")
-        record = done_path(folder, source.image_id)
-        record.unlink(missing_ok=True)  # from here on the item is not complete
         height, width, _ = image.shape
 
         def read(top: int, rows: int) -> Strip:
@@ -134,11 +136,11 @@ def convert_slide(source: Source, options: ConvertOptions) -> str:
             quality=options.quality,
             ome=options.format == "ome-tiff",
         )
-        outputs = [path, *_identifiers(image, folder, stem, options.with_identifiers)]
         scale = "no size of a pixel stated" if image.mpp is None else f"{image.mpp:g} µm/px"
-    with stage("write"):
-        write_done(record, provenance, outputs)
-    return f"{width:,} wide × {height:,} high, {scale}"
+        outputs = [path, *_identifiers(image, folder, stem, options.with_identifiers)]
+        return outputs, f"{width:,} wide × {height:,} high, {scale}"
+
+    return make_slide(source, options, slide_provenance(source, options, CONVERTED_FORMAT), write)
 
 
 def make_thumbnail(source: Source, options: ThumbnailOptions) -> None:
@@ -147,18 +149,24 @@ def make_thumbnail(source: Source, options: ThumbnailOptions) -> None:
     Raises:
         UnreadableImage: the file is no image or is damaged.
         InvalidData: it is neither RGB nor gray of 8 bits.
+        UsageError: an mpp for a slide of unknown resolution, or a thumbnail of more than 20,000 pixels a side.
     """
     stem, folder = id_to_name(source.image_id), options.output
-    with open_source(source.path, {"open": source.options, "source_mpp": options.source_mpp}) as image:
-        provenance = _provenance(source, options, "thumbnail/1")
-        record = done_path(folder, source.image_id)
-        record.unlink(missing_ok=True)  # from here on the item is not complete
-        overview = read_overview(image, options.max_dimension)
+
+    def write(image: Image) -> tuple[list[Path], None]:
+        picture = _overview(image, options)
         with stage("write"):
-            outputs = [write_picture(folder / f"{stem}.png", overview.rgb)]
-        outputs += _identifiers(image, folder, stem, options.with_identifiers)
-    with stage("write"):
-        write_done(record, provenance, outputs)
+            outputs = [write_picture(folder / f"{stem}.png", picture.rgb)]
+        return [*outputs, *_identifiers(image, folder, stem, options.with_identifiers)], None
+
+    make_slide(source, options, slide_provenance(source, options, THUMBNAIL_FORMAT), write)
+
+
+def _overview(image: Image, options: ThumbnailOptions) -> Overview:
+    downsample = options.downsample
+    if options.mpp is not None:
+        downsample = options.mpp / known_mpp(image, "--mpp")
+    return read_overview(image, options.max_dimension) if downsample is None else read_overview_at(image, downsample)
 
 
 def _identifiers(image: Image, folder: Path, stem: str, wanted: bool) -> list[Path]:

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,32 @@ import polars as pl
 from numpy.typing import NDArray
 
 from stroma.core.clock import stage
+from stroma.core.errors import UnreadableImage
 from stroma.core.files import atomic_path
 from stroma.images.image import Image
+from stroma.prepare.slide_grid import read_tile
 from stroma.prepare.tile_options import TileOptions
+from stroma.prepare.unreadable_tiles import Read, read_or_name
 
 Measures = Mapping[str, float]
 
 _WRITERS = 4
 _PILLOW_QUALITY = 75
+
+
+@dataclass(frozen=True)
+class TileImages:
+    """Image files of tiles.
+
+    Attributes:
+        files: All that were written.
+        measures: Figures of each tile that was written.
+        unreadable: Rows of the table that could not be read, and why.
+    """
+
+    files: list[Path]
+    measures: list[Measures]
+    unreadable: dict[int, str]
 
 
 def write_tile_images(
@@ -33,7 +52,7 @@ def write_tile_images(
     *,
     mask_of: Callable[[Path, NDArray[np.uint8]], tuple[Path, NDArray[np.uint8]]] | None = None,
     measure: Callable[[NDArray[np.uint8]], Measures] | None = None,
-) -> tuple[list[Path], list[Measures]]:
+) -> TileImages:
     """Write tiles as image files.
 
     A few threads encode and write while the next tiles are read: a tile that must reach the disk waits for it.
@@ -41,20 +60,31 @@ def write_tile_images(
     Args:
         image: The slide.
         files: The file of each tile.
-        table: The tiles: columns x, y, w, h in level-0 pixels and, when `options.mpp` is set, mpp.
-        options: Resolution or level, format and quality.
+        table: The tiles: columns x, y, w, h in level-0 pixels and mpp.
+        options: Resolution or level, format and quality, and whether unreadable tiles are left out.
         mask_of: Gives, from file and pixels of a tile, the file and pixels of its mask, which is written as PNG.
         measure: Gives figures about the pixels of a tile.
 
     Returns:
-        All files, and the figures of each tile (none without `measure`), in the order of the tiles.
+        The files, the figures of each tile (none without `measure`), in the order of the tiles, and what is missing.
+
+    Raises:
+        UnreadableImage: a tile cannot be read; the message has its coordinates.
     """
     written: list[Path] = []
+    unreadable: dict[int, str] = {}
     measured: list[Future[Measures]] = []
     pending: deque[Future[None]] = deque()
+    read = tile_reader(image, options)
     with ThreadPoolExecutor(_WRITERS) as writers:
-        for path, (x, y, w, h, mpp) in zip(files, table.select("x", "y", "w", "h", "mpp").iter_rows(), strict=True):
-            pixels = image.read(x, y, w, h, level=options.level, mpp=mpp if options.mpp else None)
+        for number, (path, tile) in enumerate(zip(files, table.iter_rows(named=True), strict=True)):
+            try:
+                pixels = read_or_name(image, tile, read)
+            except UnreadableImage as error:
+                if not options.skip_unreadable:
+                    raise
+                unreadable[number] = error.what
+                continue
             rgb = pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2)
             pending.append(writers.submit(_write_unsynced, path, rgb, options.image_format, options.quality))
             written.append(path)
@@ -73,7 +103,15 @@ def write_tile_images(
                 future.result()
     with stage("write"):
         _flush(written)
-    return written, [future.result() for future in measured]
+    return TileImages(written, [future.result() for future in measured], unreadable)
+
+
+def tile_reader(image: Image, options: TileOptions) -> Read:
+    """What reads a row of the tile table at the resolution or the level that the user asked for."""
+    if options.mpp is not None or options.downsample is not None:
+        settings = options.settings()
+        return lambda tile: read_tile(image, tile, settings)
+    return lambda tile: image.read(tile["x"], tile["y"], tile["w"], tile["h"], level=options.level)
 
 
 def _write_unsynced(path: Path, pixels: NDArray[Any], format: str, quality: int | None) -> None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from stroma.core.clock import StageClock
-from stroma.core.done import done_path, first_difference, is_complete
+from stroma.core.clock import StageClock, stage
+from stroma.core.done import done_path, first_difference, is_complete, write_done
 from stroma.core.errors import InvalidData, MissingFile, OutputConflict
 from stroma.core.items import Done, Failed, map_items
 from stroma.core.progress import track
-from stroma.core.provenance import Provenance
+from stroma.core.provenance import InputRecord, Provenance
 from stroma.core.tables import read_provenance
 from stroma.core.verbs import VerbResult, write_failures
+from stroma.images.image import Image
 from stroma.prepare.inputs import Found, Source, find_inputs
 from stroma.prepare.slide_options import SlideOptions
-from stroma.prepare.sources import read_sources, sources_path, write_sources
+from stroma.prepare.sources import open_source, read_sources, sources_path, write_sources
 
 R = TypeVar("R")
 
@@ -50,14 +51,14 @@ class SlideOutcome(Generic[R]):
     Attributes:
         plan: Before they were worked on.
         reports: Slides of this run and what the verb reported about each.
-        failed: Slides that failed.
+        failed: Slides that failed, and lost parts of others.
         complete: All slides that were named and have results now.
         clock: Where the time went.
     """
 
     plan: SlidePlan
     reports: list[tuple[Source, R]]
-    failed: list[Failed[Source]]
+    failed: list[Failed[Any]]
     complete: list[Source]
     clock: StageClock = field(default_factory=StageClock)
 
@@ -92,18 +93,25 @@ def plan_slides(options: SlideOptions, provenance_of: Callable[[Source], Provena
     return SlidePlan(options, found, tuple(todo), tuple(earlier))
 
 
-def run_slides(plan: SlidePlan, make: Callable[[Source], R], description: str) -> SlideOutcome[R]:
+def run_slides(
+    plan: SlidePlan,
+    make: Callable[[Source], R],
+    description: str,
+    *,
+    lost_parts: Callable[[Source], Sequence[Failed[Any]]] | None = None,
+) -> SlideOutcome[R]:
     """Work on the slides of a plan; one that fails stops no other.
 
     Args:
         plan: From `plan_slides`.
         make: Writes all results of a slide, the done record last; picklable.
         description: Of the progress bar.
+        lost_parts: What is missing of a slide that is complete otherwise, now or since an earlier run.
     """
     options = plan.options
     clock = StageClock()
     reports: list[tuple[Source, R]] = []
-    failed: list[Failed[Source]] = []
+    failed: list[Failed[Any]] = []
     workers = options.workers if len(plan.todo) > 1 else 1
     for outcome in track(map_items(make, plan.todo, workers=workers), description, len(plan.todo)):
         clock.add(outcome.clock)
@@ -111,13 +119,59 @@ def run_slides(plan: SlidePlan, make: Callable[[Source], R], description: str) -
             reports.append((outcome.item, outcome.result))
         else:
             failed.append(outcome)
-    provenance = Provenance("failures/1", options.settings())
-    write_failures(options.output, failed, provenance)
     lost = {failure.item.image_id for failure in failed}
     complete = [source for source in plan.found.sources if source.image_id not in lost]
+    if lost_parts is not None:
+        failed += [part for source in complete for part in lost_parts(source)]
+    provenance = Provenance("failures/1", options.settings())
+    write_failures(options.output, failed, provenance)
     rows = [(source.image_id, source.subject_id, source.path) for source in complete]
     write_sources(options.output, [*plan.earlier, *rows], provenance)
     return SlideOutcome(plan, reports, failed, complete, clock)
+
+
+def slide_provenance(
+    source: Source, options: SlideOptions, format: str, inputs: Mapping[str, Path] | None = None
+) -> Provenance:
+    """What the results of a slide are made from and with.
+
+    Args:
+        source: The slide.
+        options: Of the verb.
+        format: Of the results.
+        inputs: Further files that they are made from, by name.
+    """
+    settings = {**options.settings(), "open": dict(source.options)}
+    with stage("read"):
+        records = [InputRecord.of(source.image_id, source.path)]
+        records += [InputRecord.of(name, path) for name, path in (inputs or {}).items()]
+    return Provenance(format, settings, tuple(records))
+
+
+def make_slide(
+    source: Source, options: SlideOptions, provenance: Provenance, write: Callable[[Image], tuple[list[Path], R]]
+) -> R:
+    """Open a slide and write its results, the done record last.
+
+    Args:
+        source: The slide.
+        options: Of the verb.
+        provenance: Of the results.
+        write: Writes them; returns the files and what to report.
+
+    Returns:
+        What `write` reported.
+
+    Raises:
+        UnreadableImage: the file is no image or is damaged.
+    """
+    with open_source(source.path, {"open": source.options, "source_mpp": options.source_mpp}) as image:
+        record = done_path(options.output, source.image_id)
+        record.unlink(missing_ok=True)  # from here on the item is not complete
+        outputs, report = write(image)
+    with stage("write"):
+        write_done(record, provenance, outputs)
+    return report
 
 
 def subject_lines(found: Found) -> list[str]:

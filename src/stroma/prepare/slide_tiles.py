@@ -12,20 +12,26 @@ import polars as pl
 from numpy.typing import NDArray
 
 from stroma.core.clock import stage
-from stroma.core.done import done_path, write_done
 from stroma.core.files import id_to_name
-from stroma.core.provenance import InputRecord, Provenance
+from stroma.core.provenance import Provenance
 from stroma.core.tables import ADDRESS_SCHEMA, write_table
 from stroma.images.image import Image
 from stroma.prepare import histoprep
 from stroma.prepare.inputs import Source
-from stroma.prepare.slide_images import remove_other_tiles, tile_stems, write_picture, write_tile_images
+from stroma.prepare.slide_grid import core_boxes, slide_grid, slide_tile_size
+from stroma.prepare.slide_images import (
+    remove_other_tiles,
+    tile_reader,
+    tile_stems,
+    write_picture,
+    write_tile_images,
+)
 from stroma.prepare.slide_regions import region_columns, regions_file
-from stroma.prepare.slide_tissue import Tissue, find_tissue, known_mpp
-from stroma.prepare.sources import open_source
+from stroma.prepare.slide_run import make_slide, slide_provenance
+from stroma.prepare.slide_tissue import Tissue, find_tissue
 from stroma.prepare.tile_options import TileOptions
-from stroma.regions.grid import box_coverage, tile_grid, tile_size, tile_step
-from stroma.slides.cores import find_cores
+from stroma.prepare.unreadable_tiles import try_tiles, without, write_unreadable
+from stroma.regions.grid import TileSize, box_coverage
 from stroma.slides.thumbnail import draw_tiles
 
 TILES_FORMAT = "tiles/1"
@@ -49,7 +55,7 @@ class SlideReport:
     Attributes:
         tiles: Number of tiles with enough tissue.
         grid: Number of tiles in the whole grid.
-        size_px: Edge of a tile in level-0 pixels.
+        size: Of a tile.
         tissue: Fraction of the slide that is tissue, 0-1.
         threshold: Of the tissue, 0-255.
         notes: What the user should know about this slide, a line each.
@@ -57,24 +63,20 @@ class SlideReport:
 
     tiles: int
     grid: int
-    size_px: int
+    size: TileSize
     tissue: float
     threshold: int
     notes: tuple[str, ...] = ()
 
 
-def slide_provenance(source: Source, options: TileOptions) -> Provenance:
+def tile_provenance(source: Source, options: TileOptions) -> Provenance:
     """What the tiles of a slide are made from and with.
 
     Raises:
         MissingFile: the slide or its regions do not exist.
     """
-    settings = {**options.settings(), "open": dict(source.options)}
     regions = regions_file(source, options)
-    with stage("read"):
-        records = [InputRecord.of(source.image_id, source.path)]
-        records += [InputRecord.of("regions", regions)] if regions is not None else []
-    return Provenance(TILES_FORMAT, settings, tuple(records))
+    return slide_provenance(source, options, TILES_FORMAT, {} if regions is None else {"regions": regions})
 
 
 def tile_table_path(folder: Path, image_id: str) -> Path:
@@ -89,33 +91,43 @@ def tile_slide(source: Source, options: TileOptions) -> SlideReport:
         UnreadableImage: the file is no image or is damaged.
         UsageError: the options do not fit the slide.
     """
-    with open_source(source.path, {"open": source.options, "source_mpp": options.source_mpp}) as image:
-        provenance = slide_provenance(source, options)
-        record = done_path(options.output, source.image_id)
-        record.unlink(missing_ok=True)  # from here on the item is not complete
-        grid, mpp = _tile_grid(image, options)
+    provenance = tile_provenance(source, options)
+
+    def write(image: Image) -> tuple[list[Path], SlideReport]:
+        size = slide_tile_size(image, options)
+        grid = None if options.tma else slide_grid(image, size, options)
         tissue = find_tissue(image, options)
-        cores = _cores(tissue, image) if options.tma else None
-        boxes = grid if cores is None else _core_boxes(cores)
+        cores = core_boxes(tissue, image) if options.tma else None
+        boxes = _boxes(cores or {}) if grid is None else grid
         with stage("transform"):
             covered = box_coverage(tissue.mask, boxes, tissue.overview.downsample)
-        table = _tile_table(source.image_id, boxes, mpp, covered, options)
+        table = _tile_table(source.image_id, boxes, _tile_mpp(image, size, options), covered, options)
         if cores is not None:
             table = table.with_columns(pl.Series("core", list(cores), dtype=pl.String()))
-        regions = regions_file(source, options)
-        if regions is not None:
-            columns = region_columns(regions, image, table.select("x", "y", "w", "h").to_numpy(), options)
-            table = pl.concat([table, columns], how="horizontal")
-            table = table.filter(pl.col("annotated") >= options.min_annotated - 1e-9)
-        _probe(image, table)
+        table = _in_regions(table, image, source, options)
+        lost: Mapping[int, str] = {}
+        if not (options.save_images and options.skip_unreadable):  # then all of them will be read
+            lost = try_tiles(image, table, tile_reader(image, options), skip=options.skip_unreadable)
         _remove_other_layout(source.image_id, options)
-        write = histoprep.write_folder if options.preset == "histoprep" else _write_files
-        outputs = write(image, source.image_id, table, tissue, options, provenance)
-    with stage("write"):
-        write_done(record, provenance, outputs)
-    size = int(grid[0, 2])
-    notes = () if options.tma else _notes(image, size, mpp, options)
-    return SlideReport(len(table), len(boxes), size, tissue.fraction, tissue.threshold, notes)
+        write_files = histoprep.write_folder if options.preset == "histoprep" else _write_files
+        outputs, lost = write_files(image, source.image_id, table, tissue, options, provenance, lost)
+        with stage("write"):
+            outputs += write_unreadable(options.output, source.image_id, table, lost, provenance)
+        notes = () if options.tma else _notes(image, size, options)
+        found = len(table) - len(lost)
+        return outputs, SlideReport(found, len(boxes), size, tissue.fraction, tissue.threshold, notes)
+
+    return make_slide(source, options, provenance, write)
+
+
+def _in_regions(table: pl.DataFrame, image: Image, source: Source, options: TileOptions) -> pl.DataFrame:
+    """The tiles that lie in the regions, with what these cover of each; all of them when there are no regions."""
+    regions = regions_file(source, options)
+    if regions is None:
+        return table
+    columns = region_columns(regions, image, table.select("x", "y", "w", "h").to_numpy(), options)
+    joined = pl.concat([table, columns], how="horizontal")
+    return joined.filter(pl.col("annotated") >= options.min_annotated - 1e-9)
 
 
 def _remove_other_layout(image_id: str, options: TileOptions) -> None:
@@ -126,13 +138,6 @@ def _remove_other_layout(image_id: str, options: TileOptions) -> None:
             left = tile_table_path(options.output, image_id)
         if left is not None:
             left.unlink(missing_ok=True)
-
-
-def _probe(image: Image, table: pl.DataFrame) -> None:
-    """Read a pixel of the first, middle and last tile: a small level can be whole where level 0 is damaged."""
-    for row in sorted({0, len(table) // 2, len(table) - 1}) if len(table) else ():
-        x, y, w, h = table.select("x", "y", "w", "h").row(row)
-        image.read(x + w // 2, y + h // 2, 1, 1)
 
 
 def count_tiles(output: Path, image_id: str) -> int:
@@ -151,58 +156,41 @@ def _write_files(
     tissue: Tissue,
     options: TileOptions,
     provenance: Provenance,
-) -> list[Path]:
-    """Mask, thumbnail, table and, on request, images of the tiles."""
+    lost: Mapping[int, str],
+) -> tuple[list[Path], Mapping[int, str]]:
+    """Mask, thumbnail, table and, on request, images of the tiles; also which rows of the table were left out."""
     name, folder = id_to_name(image_id), options.output
-    boxes = table.select("x", "y", "w", "h").to_numpy()
-    with stage("transform"):
-        thumbnail = draw_tiles(tissue.overview.shrink(THUMBNAIL_MAX_DIMENSION), boxes)
     images = folder / "images" / name
     mask = tissue.mask.astype(np.uint8) * np.uint8(255)
     with ThreadPoolExecutor(2) as writers:  # packing the pictures takes as long as finding the tissue
-        pictures = [
-            writers.submit(write_picture, folder / "tissue" / f"{name}.png", mask),
-            writers.submit(write_picture, folder / "thumbnails" / f"{name}.png", thumbnail),
-        ]
+        pictures = [writers.submit(write_picture, folder / "tissue" / f"{name}.png", mask)]
         outputs: list[Path] = []
         if options.save_images:
             files = [images / f"{stem}.{_SUFFIX[options.image_format]}" for stem in tile_stems(table)]
-            outputs += write_tile_images(image, files, table, options)[0]
+            written = write_tile_images(image, files, table, options)
+            outputs, lost = written.files, written.unreadable
         remove_other_tiles(images, outputs)
+        kept = without(image, table, lost)
+        with stage("transform"):
+            boxes = kept.select("x", "y", "w", "h").to_numpy()
+            thumbnail = draw_tiles(tissue.overview.shrink(THUMBNAIL_MAX_DIMENSION), boxes)
+        pictures.append(writers.submit(write_picture, folder / "thumbnails" / f"{name}.png", thumbnail))
         with stage("write"):
-            outputs.append(write_table(table, tile_table_path(folder, image_id), provenance))
+            outputs.append(write_table(kept, tile_table_path(folder, image_id), provenance))
             outputs += [picture.result() for picture in pictures]
-    return outputs
+    return outputs, lost
 
 
-def _tile_grid(image: Image, options: TileOptions) -> tuple[NDArray[np.int64], float | None]:
-    """Boxes (n, 4) of the whole grid, and the resolution at which they are read."""
-    if options.mpp is not None:
-        known_mpp(image, "--mpp")
-    size, mpp = tile_size(options.tile_px, options.mpp, image.mpp)
-    height, width, _ = image.shape
-    step = tile_step(size, options.overlap)
-    if options.tma:  # only size and resolution are of use
-        return np.array([[0, 0, size, size]]), options.mpp or image.mpp
-    return tile_grid(width, height, size, step, out_of_bounds=options.out_of_bounds), mpp
-
-
-def _cores(tissue: Tissue, image: Image) -> dict[str, tuple[int, int, int, int]]:
-    """Name → x, y, w, h in level-0 pixels of the cores of a tissue microarray, cut at the slide's edge."""
-    with stage("transform"):
-        cores = find_cores(tissue.mask)
-    down, across = tissue.overview.downsample
-    boxes = {}
-    for core in cores:
-        left, right = (round(edge * across) for edge in (core.x, core.x + core.w))
-        top, bottom = (round(edge * down) for edge in (core.y, core.y + core.h))
-        inner = image.inside(left, top, right - left, bottom - top)
-        boxes[core.name] = (inner.x, inner.y, inner.w, inner.h)
-    return boxes
-
-
-def _core_boxes(cores: Mapping[str, tuple[int, int, int, int]]) -> NDArray[np.int64]:
+def _boxes(cores: Mapping[str, tuple[int, int, int, int]]) -> NDArray[np.int64]:
     return np.array(list(cores.values()), dtype=np.int64).reshape(-1, 4)
+
+
+def _tile_mpp(image: Image, size: TileSize, options: TileOptions) -> float | None:
+    """The resolution at which a tile is read; a core is read at the very one that was asked for."""
+    if options.tma and options.mpp is not None:
+        return options.mpp
+    downsample = (options.downsample or 1.0) if options.tma else size.downsample
+    return None if image.mpp is None else image.mpp * downsample
 
 
 def _tile_table(
@@ -224,11 +212,13 @@ def _tile_table(
     return pl.DataFrame(columns, schema=TILES_SCHEMA)
 
 
-def _notes(image: Image, size_px: int, mpp: float | None, options: TileOptions) -> tuple[str, ...]:
+def _notes(image: Image, size: TileSize, options: TileOptions) -> tuple[str, ...]:
     notes = []
     height, width, _ = image.shape
-    if size_px > min(height, width):
-        notes.append(f"tiles of {size_px} level-0 px reach beyond the slide, {width} wide × {height} high")
-    if options.mpp is not None and mpp is not None and image.mpp is not None and image.mpp > mpp * 1.01:
+    if size.height > height or size.width > width:
+        notes.append(
+            f"tiles of {size.width} × {size.height} level-0 px reach beyond the slide, {width} wide × {height} high"
+        )
+    if options.mpp is not None and image.mpp is not None and image.mpp > options.mpp * 1.01:
         notes.append(f"its pixels of {image.mpp:g} µm are coarser than {options.mpp:g} µm: read tiles are enlarged")
     return tuple(notes)

@@ -14,7 +14,7 @@ from stroma.core.errors import UsageError
 from stroma.images.image import Image
 from stroma.prepare.tissue_options import TissueSettings
 from stroma.slides.folds import fold_mask
-from stroma.slides.overview import Overview, block_mean, read_overview
+from stroma.slides.overview import Overview, block_mean, read_overview, read_overview_at
 from stroma.slides.pen_ink import ink_mask
 from stroma.slides.tissue import clean_mask, smooth_mask, tissue_mask
 
@@ -58,7 +58,7 @@ def find_tissue(image: Image, options: TissueSettings) -> Tissue:
         UnreadableImage: the file is damaged.
     """
     max_hole, min_area = _area_limits(image, options)
-    overview = read_overview(image, options.tissue_max_dimension)
+    overview = tissue_overview(image, options)
     rgb, ink, folds = overview.rgb, 0.0, 0.0
     with stage("transform"):
         if options.reject_ink:
@@ -82,6 +82,16 @@ def find_tissue(image: Image, options: TissueSettings) -> Tissue:
         pixel_area = math.prod(overview.downsample)
         mask = clean_mask(mask, min_area_px=min_area / pixel_area, max_hole_px=max_hole / pixel_area)
     return Tissue(overview, mask, threshold, ink, folds)
+
+
+def tissue_overview(image: Image, options: TissueSettings) -> Overview:
+    """The small picture in which tissue is looked for."""
+    downsample = options.tissue_downsample
+    if options.tissue_mpp is not None:
+        downsample = options.tissue_mpp / known_mpp(image, "--tissue-mpp")
+    if downsample is None:
+        return read_overview(image, options.tissue_max_dimension)
+    return read_overview_at(image, downsample)
 
 
 def _on_smaller(
@@ -117,6 +127,15 @@ def _area(flag: str, image: Image, um2: float | None, px: float | None) -> float
     return um2 / known_mpp(image, f"{flag}-um2") ** 2
 
 
+_IN_PIXELS = {
+    "--mpp": "say --downsample 2 instead: level-0 pixels per pixel, whatever their size",
+    "--tile-um": "give the tiles in pixels with --tile-px",
+    "--tissue-mpp": "say --tissue-downsample 16 instead",
+    "--max-hole-um2": "give the area in level-0 pixels with --max-hole-px",
+    "--min-area-um2": "give the area in level-0 pixels with --min-area-px",
+}
+
+
 def known_mpp(image: Image, flag: str) -> float:
     """µm per level-0 pixel.
 
@@ -127,6 +146,6 @@ def known_mpp(image: Image, flag: str) -> float:
         raise UsageError(
             f"{flag} needs the size of a pixel, and the file does not state it",
             where=image.path,
-            next_step=f"Give it with --source-mpp, or leave out {flag} to work in level-0 pixels",
+            next_step=f"Give it with --source-mpp 0.5, or {_IN_PIXELS.get(flag, f'leave out {flag}')}",
         )
     return image.mpp

@@ -20,6 +20,7 @@ from stroma.core.files import read_json
 from stroma.core.provenance import InputRecord, Provenance
 from stroma.core.tables import ADDRESS_SCHEMA, read_provenance, read_table, write_table
 from stroma.images.resize import resize_area
+from stroma.prepare.slide_grid import read_tile
 from stroma.prepare.slide_images import write_picture
 from stroma.prepare.sources import open_source
 from stroma.slides.quality import METRIC_COLUMNS
@@ -195,9 +196,10 @@ def _thumbnails(tiles: pl.DataFrame, cohort: Cohort) -> Iterator[tuple[int, NDAr
     """Position and small picture of each tile, slide by slide."""
     for (image_id,), rows in tiles.group_by("slide", maintain_order=True):
         slide, table = cohort[str(image_id)]
-        with open_source(slide, read_provenance(table).settings["tiles"]) as image:
+        settings = read_provenance(table).settings["tiles"]
+        with open_source(slide, settings) as image:
             for row in rows.rows(named=True):
-                pixels = image.read(row["x"], row["y"], row["w"], row["h"], mpp=row["mpp"])
+                pixels = read_tile(image, row, settings)
                 scale = _THUMB_PX / max(pixels.shape[:2])
                 height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
                 yield row["position"], np.broadcast_to(resize_area(pixels, height, width), (height, width, 3))

@@ -23,6 +23,7 @@ from stroma.core.provenance import InputRecord, Provenance
 from stroma.core.tables import ADDRESS_SCHEMA, read_provenance, read_table, write_table
 from stroma.core.verbs import Flag, Output, VerbOptions, VerbResult, Workers, write_failures
 from stroma.images.image import Image
+from stroma.prepare.slide_grid import read_tile
 from stroma.prepare.slide_tiles import TILES_FORMAT, tile_table_path
 from stroma.prepare.slide_tissue import find_tissue
 from stroma.prepare.sources import open_source, read_sources, sources_path, write_sources
@@ -145,7 +146,7 @@ def measure_slide(slide: TiledSlide, *, output: Path) -> None:
     settings = provenance.settings["tiles"]
     with open_source(slide.path, settings) as image:
         threshold, artefacts = _survey(image, addresses, settings)
-        measured = _measure(image, addresses, threshold)
+        measured = _measure(image, addresses, settings, threshold)
     columns = {name: measured[:, i] for i, name in enumerate(MEASURED_COLUMNS)} | artefacts
     table = addresses.with_columns(
         pl.Series(name, values).fill_nan(None).cast(QUALITY_SCHEMA[name]) for name, values in columns.items()
@@ -179,11 +180,13 @@ def _survey(
         }
 
 
-def _measure(image: Image, addresses: pl.DataFrame, threshold: int) -> NDArray[np.float64]:
+def _measure(
+    image: Image, addresses: pl.DataFrame, settings: Mapping[str, Any], threshold: int
+) -> NDArray[np.float64]:
     """(n, columns), NaN where there is no value."""
     result = np.empty((len(addresses), len(MEASURED_COLUMNS)))
-    for row, (x, y, w, h, mpp) in enumerate(addresses.select("x", "y", "w", "h", "mpp").iter_rows()):
-        pixels = image.read(x, y, w, h, mpp=mpp)
+    for row, tile in enumerate(addresses.iter_rows(named=True)):
+        pixels = read_tile(image, tile, settings)
         with stage("transform"):
             rgb = pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2)
             values = tile_quality(rgb, threshold)

@@ -9,8 +9,9 @@ from functools import partial
 from stroma.core.verbs import VerbResult
 from stroma.prepare.inputs import Source
 from stroma.prepare.slide_run import plan_slides, run_slides, subject_lines
-from stroma.prepare.slide_tiles import SlideReport, count_tiles, slide_provenance, tile_slide
+from stroma.prepare.slide_tiles import SlideReport, count_tiles, tile_provenance, tile_slide
 from stroma.prepare.tile_options import TileOptions
+from stroma.prepare.unreadable_tiles import unreadable_tiles
 
 _FEW = 20
 
@@ -33,10 +34,12 @@ def tile(options: TileOptions) -> VerbResult:
         InvalidData: two images have the same id.
         OutputConflict: the output folder holds results of other settings, and `overwrite` is not set.
     """
-    plan = plan_slides(options, partial(slide_provenance, options=options))
+    plan = plan_slides(options, partial(tile_provenance, options=options))
     if options.dry_run:
         return plan.result()
-    outcome = run_slides(plan, partial(tile_slide, options=options), "tiling")
+    outcome = run_slides(
+        plan, partial(tile_slide, options=options), "tiling", lost_parts=partial(unreadable_tiles, options.output)
+    )
     tiles = sum(count_tiles(options.output, source.image_id) for source in outcome.complete)
     output, features = (shlex.quote(f"{options.output}{ending}") for ending in ("", "-features"))
     return VerbResult(
@@ -70,4 +73,8 @@ def _report_lines(reports: Sequence[tuple[Source, SlideReport]], options: TileOp
 def _counted(report: SlideReport, options: TileOptions) -> str:
     if options.tma:
         return f"{report.tiles:,} of {report.grid:,} cores"
-    return f"{report.tiles:,} of {report.grid:,} tiles, {report.size_px} level-0 px wide"
+    size = report.size
+    sides = (
+        f"{size.width} level-0 px wide" if size.width == size.height else f"{size.width} × {size.height} level-0 px"
+    )
+    return f"{report.tiles:,} of {report.grid:,} tiles, {sides}"

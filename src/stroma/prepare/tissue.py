@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
 from stroma.core.clock import stage
-from stroma.core.done import done_path, write_done
 from stroma.core.files import id_to_name
-from stroma.core.provenance import InputRecord, Provenance
 from stroma.core.verbs import VerbResult
+from stroma.images.image import Image
 from stroma.prepare.inputs import Source
 from stroma.prepare.slide_images import write_picture
-from stroma.prepare.slide_run import plan_slides, run_slides, subject_lines
+from stroma.prepare.slide_run import make_slide, plan_slides, run_slides, slide_provenance, subject_lines
 from stroma.prepare.slide_tissue import Tissue, find_tissue
-from stroma.prepare.sources import open_source
 from stroma.prepare.tissue_options import TissueOptions
 from stroma.regions.annotation import Annotation
 from stroma.regions.geojson import write_geojson
@@ -68,7 +67,7 @@ def tissue(options: TissueOptions) -> VerbResult:
         InvalidData: two images have the same id.
         OutputConflict: the output folder holds results of other settings, and `overwrite` is not set.
     """
-    plan = plan_slides(options, partial(_provenance, options=options))
+    plan = plan_slides(options, partial(slide_provenance, options=options, format=TISSUE_FORMAT))
     if options.dry_run:
         return plan.result()
     outcome = run_slides(plan, partial(write_tissue, options=options), "finding tissue")
@@ -79,12 +78,6 @@ def tissue(options: TissueOptions) -> VerbResult:
     )
 
 
-def _provenance(source: Source, options: TissueOptions) -> Provenance:
-    settings = {**options.settings(), "open": dict(source.options)}
-    with stage("read"):
-        return Provenance(TISSUE_FORMAT, settings, (InputRecord.of(source.image_id, source.path),))
-
-
 def write_tissue(source: Source, options: TissueOptions) -> TissueReport:
     """Find the tissue of one slide and write mask, outlines and thumbnail, the done record last.
 
@@ -93,23 +86,23 @@ def write_tissue(source: Source, options: TissueOptions) -> TissueReport:
         UsageError: the options do not fit the slide.
     """
     name, folder = id_to_name(source.image_id), options.output
-    with open_source(source.path, {"open": source.options, "source_mpp": options.source_mpp}) as image:
-        provenance = _provenance(source, options)
-        record = done_path(folder, source.image_id)
-        record.unlink(missing_ok=True)  # from here on the item is not complete
+
+    def write(image: Image) -> tuple[list[Path], TissueReport]:
         found = find_tissue(image, options)
-    with stage("transform"):
-        outlines = tissue_outlines(found, options.simplify_px)
-        small = found.overview.shrink(THUMBNAIL_MAX_DIMENSION)
-        thumbnail = draw_mask(small, found.mask, found.overview.downsample)
-    with stage("write"):
-        outputs = [
-            write_picture(folder / "tissue" / f"{name}.png", found.mask.astype(np.uint8) * np.uint8(255)),
-            write_geojson(folder / "outlines" / f"{name}.geojson", [Annotation(p, label="Tissue") for p in outlines]),
-            write_picture(folder / "thumbnails" / f"{name}.png", thumbnail),
-        ]
-        write_done(record, provenance, outputs)
-    return TissueReport(found.fraction, len(outlines), found.threshold, found.ink, found.folds)
+        with stage("transform"):
+            outlines = tissue_outlines(found, options.simplify_px)
+            small = found.overview.shrink(THUMBNAIL_MAX_DIMENSION)
+            thumbnail = draw_mask(small, found.mask, found.overview.downsample)
+        labelled = [Annotation(polygon, label="Tissue") for polygon in outlines]
+        with stage("write"):
+            outputs = [
+                write_picture(folder / "tissue" / f"{name}.png", found.mask.astype(np.uint8) * np.uint8(255)),
+                write_geojson(folder / "outlines" / f"{name}.geojson", labelled),
+                write_picture(folder / "thumbnails" / f"{name}.png", thumbnail),
+            ]
+        return outputs, TissueReport(found.fraction, len(outlines), found.threshold, found.ink, found.folds)
+
+    return make_slide(source, options, slide_provenance(source, options, TISSUE_FORMAT), write)
 
 
 def tissue_outlines(found: Tissue, simplify_px: float = 0.0) -> NDArray[np.object_]:

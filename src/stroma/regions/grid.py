@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -11,44 +12,59 @@ from numpy.typing import NDArray
 
 from stroma.core.errors import UsageError
 
-OutOfBounds = Literal["keep", "drop", "drop-last"]
+OutOfBounds = Literal["keep", "drop", "shift", "drop-last"]
 
 _MAX_BOXES = 20_000_000
 
 
-def tile_size(tile_px: int, target_mpp: float | None, image_mpp: float | None) -> tuple[int, float | None]:
-    """Edge of a tile in level-0 pixels, and the resolution at which reading it gives exactly `tile_px` pixels.
+@dataclass(frozen=True)
+class TileSize:
+    """A tile in level-0 pixels and in the pixels that are read.
 
-    Boxes are whole level-0 pixels: the edge tile_px · target_mpp / image_mpp is rounded to the nearest integer
-    (halves to even). So that a tile still has exactly `tile_px` pixels, the returned resolution absorbs the
-    rounding: it is edge · image_mpp / tile_px, at most half a level-0 pixel per edge away from the target.
+    Attributes:
+        height, width: In level-0 pixels.
+        height_px, width_px: Pixels that reading it gives.
+        downsample: Level-0 pixels per pixel read: exactly width / width_px.
+    """
+
+    height: int
+    width: int
+    height_px: int
+    width_px: int
+    downsample: float
+
+
+def tile_size(height_px: int, width_px: int, downsample: float = 1.0) -> TileSize:
+    """The whole level-0 pixels of a tile that is read with `height_px` × `width_px` pixels.
+
+    The width, width_px · downsample, is rounded to the nearest integer (halves to even). So that a tile still has
+    exactly the pixels asked for, the downsample in the result absorbs the rounding: it is width / width_px, at most
+    half a level-0 pixel per width away from what was asked for.
 
     Args:
-        tile_px: Edge of the tile in pixels of the target resolution.
-        target_mpp: µm per pixel; None tiles in level-0 pixels.
-        image_mpp: µm per level-0 pixel; None when unknown.
-
-    Returns:
-        (edge in level-0 pixels, µm per pixel of the tile or None without a physical scale).
+        height_px: Height of the tile in pixels that are read.
+        width_px: Width of the tile in pixels that are read.
+        downsample: Level-0 pixels per pixel: target resolution / that of the image, both in µm per pixel.
 
     Raises:
-        UsageError: a size or resolution that is not positive, a target for an image of unknown resolution, or
-            one so fine that a tile would be smaller than a pixel.
+        UsageError: a size or downsample that is not positive, a downsample so fine that a tile would be smaller than
+            a pixel, or sides that no whole level-0 pixels give.
     """
-    if tile_px < 1:
-        raise UsageError(f"a tile of {tile_px} pixels is empty")
-    if target_mpp is None:
-        return tile_px, image_mpp
-    if image_mpp is None:
-        raise UsageError("the resolution of the image is not known")
-    if target_mpp <= 0 or image_mpp <= 0:
-        raise UsageError(f"a resolution must be positive: {target_mpp:g} and {image_mpp:g} µm/px")
-    edge = round(tile_px * target_mpp / image_mpp)
-    if edge < 1:
+    if min(height_px, width_px) < 1:
+        raise UsageError(f"a tile of {height_px} × {width_px} pixels is empty")
+    if not (math.isfinite(downsample) and downsample > 0):
+        raise UsageError(f"{downsample:g} level-0 pixels per pixel is no resolution")
+    width = round(width_px * downsample)
+    if width < 1 or round(height_px * downsample) < 1:
+        raise UsageError(f"a tile of {height_px} × {width_px} px at {downsample:g} × is smaller than a level-0 pixel")
+    exact = width / width_px
+    height = round(height_px * exact)
+    if round(height / exact) != height_px:
         raise UsageError(
-            f"a tile of {tile_px} px at {target_mpp:g} µm/px is smaller than a pixel of {image_mpp:g} µm"
+            f"tiles of {height_px} × {width_px} px cannot be made of whole level-0 pixels {exact:g} times as large",
+            next_step="Choose a coarser resolution, or sides that are multiples of each other",
         )
-    return edge, edge * image_mpp / tile_px
+    return TileSize(height, width, height_px, width_px, exact)
 
 
 def tile_step(size: int, overlap: float) -> int:
@@ -69,22 +85,24 @@ def tile_step(size: int, overlap: float) -> int:
 def tile_grid(
     width: int,
     height: int,
-    tile_px: int,
-    step: int | None = None,
+    size: int | tuple[int, int],
+    step: int | tuple[int, int] | None = None,
     *,
     out_of_bounds: OutOfBounds = "keep",
 ) -> NDArray[np.int64]:
-    """Square boxes over an image in raster order (left to right, then top to bottom), from its top-left corner.
+    """Boxes over an image in raster order (left to right, then top to bottom), from its top-left corner.
 
     Args:
         width: Width of the image in level-0 pixels.
         height: Height of the image in level-0 pixels.
-        tile_px: Edge of a box in level-0 pixels.
-        step: Distance of neighbouring boxes, see `tile_step`; default `tile_px`, no overlap.
+        size: (height, width) of a box in level-0 pixels, or the edge of a square one.
+        step: Distance of neighbouring boxes, down and across, see `tile_step`; default `size`, no overlap.
         out_of_bounds: What happens to boxes that reach beyond the right or bottom edge. `keep` keeps every box
             that begins inside, so the boxes cover the image; an image smaller than a box gets one. `drop` keeps
-            only boxes that lie inside. `drop-last` is what HistoPrep calls in bounds: the last column and row
-            go if they reach beyond, so with an overlap of half a box or more others that do stay.
+            only boxes that lie inside. `shift` moves the first that reaches beyond back to the edge, where it
+            overlaps its neighbour more, and drops the rest, so the boxes cover the image and lie inside.
+            `drop-last` is what HistoPrep calls in bounds: the last column and row go if they reach beyond, so with
+            an overlap of half a box or more others that do stay.
 
     Returns:
         Array (n, 4) of int64: x, y, w, h.
@@ -93,29 +111,35 @@ def tile_grid(
         UsageError: a size or step that is not positive, a box larger than the image that may not reach beyond, or
             more than 20 million boxes.
     """
-    step = tile_px if step is None else step
-    if min(width, height, tile_px, step) < 1:
-        raise UsageError(f"a grid needs positive sizes: image {width} × {height}, tile {tile_px}, step {step}")
-    if out_of_bounds != "keep" and (tile_px > width or tile_px > height):
+    h, w = (size, size) if isinstance(size, int) else size
+    down, across = (h, w) if step is None else (step, step) if isinstance(step, int) else step
+    if min(width, height, h, w, down, across) < 1:
         raise UsageError(
-            f"a tile of {tile_px} × {tile_px} level-0 pixels is larger than the image, {width} wide × {height} high",
+            f"a grid needs positive sizes: image {width} × {height}, tile {w} × {h}, step {across} × {down}"
+        )
+    if out_of_bounds != "keep" and (w > width or h > height):
+        raise UsageError(
+            f"a tile of {w} × {h} level-0 pixels is larger than the image, {width} wide × {height} high",
             next_step="Use smaller tiles, or keep tiles that reach beyond the image",
         )
-    x, y = (_starts(length, tile_px, step, out_of_bounds) for length in (width, height))
+    x, y = _starts(width, w, across, out_of_bounds), _starts(height, h, down, out_of_bounds)
     if len(x) * len(y) > _MAX_BOXES:
         raise UsageError(
             f"the grid would have {len(x) * len(y):,} tiles", next_step="Use larger tiles or less overlap"
         )
     rows, columns = np.meshgrid(y, x, indexing="ij")
-    size = np.full(rows.size, tile_px)
-    return np.stack([columns.ravel(), rows.ravel(), size, size], axis=1).astype(np.int64)
+    boxes = [columns.ravel(), rows.ravel(), np.full(rows.size, w), np.full(rows.size, h)]
+    return np.stack(boxes, axis=1).astype(np.int64)
 
 
-def _starts(length: int, tile_px: int, step: int, out_of_bounds: OutOfBounds) -> NDArray[np.int64]:
+def _starts(length: int, size: int, step: int, out_of_bounds: OutOfBounds) -> NDArray[np.int64]:
     starts = np.arange(0, length, step, dtype=np.int64)
-    beyond = starts + tile_px > length
+    beyond = starts + size > length
     if out_of_bounds == "drop":
         return starts[~beyond]
+    if out_of_bounds == "shift" and beyond.any():
+        inside = starts[~beyond]
+        return inside if inside[-1] + size == length else np.append(inside, length - size)
     if out_of_bounds == "drop-last" and beyond[-1]:
         return starts[:-1]
     return starts

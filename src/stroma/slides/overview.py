@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stroma.core.clock import stage
-from stroma.core.errors import InvalidData
+from stroma.core.errors import InvalidData, UsageError
 from stroma.images.image import Image, Level
 from stroma.images.resize import resize_area
 
 _WINDOW_ROWS, _WINDOW_COLUMNS = 1024, 16384
+_LARGEST_PX = 20_000
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,7 @@ def read_overview(image: Image, max_dimension: int) -> Overview:
         InvalidData: the image is neither.
         UnreadableImage: the file is damaged.
     """
-    if len(image.channels) not in (1, 3) or image.dtype != np.uint8:
-        raise InvalidData(
-            f"has {len(image.channels)} channels of {image.dtype}; tissue is found on 8-bit RGB or gray",
-            where=image.path,
-        )
+    _check_picture(image)
     height, width, _ = image.shape
     level = next((i for i, entry in enumerate(image.levels) if _longest(entry) <= max_dimension), -1)
     entry = image.levels[level]
@@ -67,6 +65,53 @@ def read_overview(image: Image, max_dimension: int) -> Overview:
             with stage("transform"):
                 rgb[top : top + rows, left : left + columns] = block_mean(window, factor)
     return Overview(rgb, (height / entry.height * factor, width / entry.width * factor))
+
+
+def read_overview_at(image: Image, downsample: float) -> Overview:
+    """Read a whole image at a resolution, in windows from the coarsest level that is at least as fine.
+
+    Args:
+        image: An RGB or one-channel image of 8 bits; one channel becomes gray.
+        downsample: Level-0 pixels per pixel; the sides of the result are rounded to whole pixels.
+
+    Raises:
+        InvalidData: the image is neither.
+        UsageError: the result would have more than 20,000 pixels a side.
+        UnreadableImage: the file is damaged.
+    """
+    _check_picture(image)
+    size = image.shape[:2]
+    height, width = (max(1, round(side / downsample)) for side in size)
+    if max(height, width) > _LARGEST_PX:
+        raise UsageError(
+            f"would be {width:,} × {height:,} pixels at {downsample:g} level-0 pixels per pixel",
+            where=image.path,
+            next_step=f"Choose a coarser resolution: {max(size) / _LARGEST_PX:.3g} or more level-0 pixels per pixel",
+        )
+    finer = image.levels[image.level_for(downsample)].downsample / downsample
+    rgb = np.empty((height, width, 3), dtype=np.uint8)
+    for top, rows, y, h in _stretches(size[0], height, max(1, int(_WINDOW_ROWS // 4 * finer))):
+        for left, columns, x, w in _stretches(size[1], width, max(1, int(_WINDOW_COLUMNS * finer))):
+            window = image.read(x, y, w, h, downsample=downsample)
+            with stage("transform"):
+                rgb[top : top + rows, left : left + columns] = resize_area(window, rows, columns)
+    return Overview(rgb, (size[0] / height, size[1] / width))
+
+
+def _stretches(size: int, pixels: int, step: int) -> Iterator[tuple[int, int, int, int]]:
+    """First pixel and number of pixels of each stretch of a result, and the same of the source of `size`."""
+    for first in range(0, pixels, step):
+        count = min(step, pixels - first)
+        start, stop = (round(edge * size / pixels) for edge in (first, first + count))
+        yield first, count, start, max(1, stop - start)
+
+
+def _check_picture(image: Image) -> None:
+    if len(image.channels) not in (1, 3) or image.dtype != np.uint8:
+        raise InvalidData(
+            f"has {len(image.channels)} channels of {image.dtype}; tissue is found on 8-bit RGB or gray",
+            where=image.path,
+        )
 
 
 def _longest(level: Level) -> int:
