@@ -1,15 +1,19 @@
 """`stroma check`: each inconsistency is named with its file and value; nothing is shown that names a patient."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import polars as pl
 import pytest
 
 from stroma.cli.main import run
 from stroma.images import write_cube
 from stroma.prepare.check import CheckOptions, check
+from stroma.prepare.check_across import find_odd_scales, modified_z
+from stroma.prepare.check_image import FACTS_SCHEMA
 from tests.study.conftest import SurgeryTree, surgery, surgery_yaml  # noqa: F401
 from tests.tiny import picture_study
 
@@ -35,7 +39,7 @@ def findings(study: Path, **options) -> list[tuple[str, str, str]]:
 def test_a_sound_study_has_only_warnings(surgery, surgery_yaml):  # noqa: F811
     result = check(CheckOptions(study=surgery_yaml))
     assert (result.done, result.exit_code) == (6, 0)
-    assert {row["check"] for row in result.details["findings"]} == {"camera", "labels"}
+    assert {row["check"] for row in result.details["findings"]} == {"camera", "labels", "blank", "class"}
 
 
 NUMBERS, EMPTY, NEGATIVE = "not_finite", "zero_pixel", "negative_pixel"
@@ -91,14 +95,22 @@ def test_missing_and_cut_cubes(surgery, surgery_yaml, capsys):  # noqa: F811
     assert "errors: 2" in out
 
 
-def test_findings_are_written_as_a_table(surgery, surgery_yaml, tmp_path, capsys):  # noqa: F811
+def test_findings_are_written_as_tables(surgery, surgery_yaml, tmp_path, capsys):  # noqa: F811
     change(surgery, lambda cube: cube.__setitem__((1, 2), 0))
-    for name in ("findings.csv", "findings.parquet"):
-        assert run(["check", str(surgery_yaml), "-o", str(tmp_path / name), "--where", "subject_id = 'P001'"]) == 3
-    table = pl.read_parquet(tmp_path / "findings.parquet")
+    out = tmp_path / "checked"
+    assert run(["check", str(surgery_yaml), "-o", str(out), "--where", "subject_id = 'P001'"]) == 3
+    table = pl.read_parquet(out / "findings.parquet")
     assert table.filter(severity="error")["image_id"].to_list() == [FIRST]
-    assert pl.read_csv(tmp_path / "findings.csv").height == table.height
-    assert run(["check", str(surgery_yaml), "-o", str(tmp_path / "findings.csv")]) == 1
+    assert pl.read_csv(out / "findings.csv").height == table.height
+    assert pl.read_parquet(out / "images.parquet").select("image_id", "height", "width", "channels").rows() == [
+        (FIRST, 4, 6, 3), (f"{FIRST[:-1]}2", 4, 6, 3)
+    ]  # fmt: skip
+    assert pl.read_parquet(out / "labels.parquet").filter(image_id=FIRST).rows() == [
+        (FIRST, "liver", 8), (FIRST, "colon", 16)
+    ][::-1]  # fmt: skip
+    assert run(["check", str(surgery_yaml), "-o", str(out)]) == 1
+    (tmp_path / "file").write_text("")
+    assert run(["check", str(surgery_yaml), "-o", str(tmp_path / "file")]) == 1
     capsys.readouterr()
     assert run(["check", str(surgery_yaml), "--where", "subject_id = 'nobody'"]) == 2
 
@@ -110,6 +122,111 @@ def test_studies_of_pictures_are_checked_too(tmp_path):
     picture.write_bytes(picture.read_bytes()[:200])
     result = check(CheckOptions(study=study))
     assert (len(result.failed), result.exit_code) == (1, 3)
+
+
+def errors_of(study: Path) -> dict[str, list[tuple[str, str]]]:
+    found: dict[str, list[tuple[str, str]]] = {}
+    for row in check(CheckOptions(study=study)).details["findings"]:
+        found.setdefault(row["check"], []).append((row["path"], f"{row['severity']}: {row['message']}"))
+    return found
+
+
+def test_the_same_pixels_under_two_subjects_are_an_error_whatever_file_they_lie_in(tmp_path):
+    study = picture_study(tmp_path)
+    images = tmp_path / "data" / "images"
+    first, second, other = (
+        images / name for name in ("Süß #0/im@0, a+b.png", "Süß #0/im@1, a+b.png", "Süß #1/im@0, a+b.png")
+    )
+    with PIL.Image.open(first) as picture:
+        picture.save(other, compress_level=0)
+    assert other.read_bytes() != first.read_bytes()
+    found = errors_of(study)["duplicate"]
+    assert [path for path, _ in found] == ["images/Süß #0/im@0, a+b.png", "images/Süß #1/im@0, a+b.png"]
+    assert found[0][1] == "error: has the same pixels as images/Süß #1/im@0, a+b.png of another subject, 'Süß #1'"
+    shutil.copy(first, second)
+    other.unlink()
+    assert {text.split(":")[0] for _, text in errors_of(study)["duplicate"]} == {"warning"}
+
+
+def test_a_compressed_copy_under_another_subject_looks_alike(tmp_path):
+    study = picture_study(tmp_path, height=96, width=128)
+    images = tmp_path / "data" / "images"
+    rows, columns = np.mgrid[:96, :128]
+    scene = np.stack([128 + 100 * np.sin(rows / k + columns / (k + 4)) for k in (7, 11, 13)], axis=2).astype(np.uint8)
+    PIL.Image.fromarray(scene).save(images / "Süß #0/im@0, a+b.png")
+    PIL.Image.fromarray(scene).save(tmp_path / "copy.jpg", quality=60)
+    with PIL.Image.open(tmp_path / "copy.jpg") as picture:
+        picture.save(images / "Süß #1/im@0, a+b.png")
+    found = errors_of(study)
+    assert "duplicate" not in found
+    assert [path for path, _ in found["lookalike"]] == ["images/Süß #0/im@0, a+b.png", "images/Süß #1/im@0, a+b.png"]
+
+
+def test_odd_colours_sizes_and_blank_images_are_warnings_and_odd_channels_errors(tmp_path):
+    study = picture_study(tmp_path, subjects=5)
+    images = tmp_path / "data" / "images" / "Süß #2"
+    rng = np.random.default_rng(3)
+    PIL.Image.fromarray(rng.integers(0, 30, (40, 56, 3), dtype=np.uint8)).save(images / "im@0, a+b.png")
+    PIL.Image.fromarray(np.full((40, 56, 3), 255, np.uint8)).save(images / "im@1, a+b.png")
+    found = errors_of(study)
+    assert [path for path, _ in found["blank"]] == ["images/Süß #2/im@1, a+b.png"]
+    odd = dict(found["colour"])["images/Süß #2/im@0, a+b.png"]
+    assert odd.startswith("warning: has an unusual contrast in ")
+    assert "images/Süß #2/im@1, a+b.png" not in dict(found["colour"])  # it is blank, that is enough
+    PIL.Image.fromarray(rng.integers(0, 255, (40, 56), dtype=np.uint8)).save(images / "im@0, a+b.png")
+    channels = errors_of(study)["channels"]
+    assert channels == [("images/Süß #2/im@0, a+b.png", "error: has 1 channels, 9 of 10 images have 3 channels")]
+
+
+def test_modified_z_scores_after_iglewicz_and_hoaglin():
+    """Median 3, deviations 2, 1, 0, 1, 97: their median is 1, so 100 is 0.6745 · 97 away."""
+    scores = modified_z(np.array([[1.0], [2.0], [3.0], [4.0], [100.0]]))
+    np.testing.assert_allclose(scores[:, 0], [-1.349, -0.6745, 0.0, 0.6745, 65.4265])
+
+
+def test_scales_that_differ_or_are_unknown(tmp_path):
+    row = dict.fromkeys(FACTS_SCHEMA) | {"content": "x", "subject_id": "s"}
+    facts = pl.DataFrame(
+        [row | {"image_id": str(i), "path": f"{i}.svs", "mpp": mpp} for i, mpp in enumerate([0.25, 0.26, 0.5, None])],
+        schema=FACTS_SCHEMA,
+    )
+    found = [(finding.path, finding.message) for finding in find_odd_scales(facts)]
+    assert found == [
+        ("2.svs", "has pixels of 0.5 µm, the median of 3 images is 0.26 µm"),
+        ("3.svs", "does not say how large its pixels are; 3 of 4 images do"),
+    ]
+
+
+def test_masks_are_compared_with_the_image_itself(tmp_path):
+    study = picture_study(tmp_path)
+    picture = tmp_path / "data" / "images" / "Süß #1/im@0, a+b.png"
+    check(CheckOptions(study=study))
+    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (41, 56, 3), dtype=np.uint8)).save(picture)
+    texts = [text for _, text in errors_of(study).get("mask", []) + errors_of(study).get("listing", [])]
+    assert any("40 × 56" in text and "41 × 56" in text for text in texts)
+
+
+def test_classes_that_a_fold_cannot_learn(tmp_path):
+    study = picture_study(tmp_path, splits={"folds": 3, "test_subjects": ["Süß #3"]})
+    masks = tmp_path / "data" / "masks"
+    for path in masks.rglob("*.png"):
+        with PIL.Image.open(path) as stored:
+            mask = np.array(stored)
+        if "#1" not in str(path):
+            mask[mask == 2] = 255
+            PIL.Image.fromarray(mask).save(path)
+    (text,) = [text for _, text in errors_of(study)["class"]]
+    assert text.startswith("warning: the class 'blue' (in 2 images) is missing from train of fold_")
+    assert "validation of fold_" in text
+    assert "test of fold_0, fold_1 and fold_2" in text
+
+
+def test_workers_give_the_same_findings(tmp_path):
+    study = picture_study(tmp_path)
+    one, two = (check(CheckOptions(study=study, workers=n, output=tmp_path / f"o{n}")) for n in (1, 2))
+    assert one.details == two.details
+    for name in ("images.parquet", "labels.parquet", "findings.csv"):
+        assert (tmp_path / "o1" / name).read_bytes() == (tmp_path / "o2" / name).read_bytes()
 
 
 PLANTED = "Plantedname"
@@ -132,7 +249,7 @@ def test_no_output_names_a_patient(surgery, tmp_path, monkeypatch, capsys):  # n
     )
     study, out = tmp_path / "out" / "study.yaml", tmp_path / "out"
     assert run(["init", str(surgery.root), "-o", str(study)]) == 0
-    assert run(["check", str(study), "-o", str(out / "findings.csv")]) == 0
+    assert run(["check", str(study), "-o", str(out)]) == 0
     assert run(["check", str(study), "--json"]) == 0
     for path in (surgery.root, folder, folder / f"{STAMP}.xml", tables / "tiny@meta.feather", study):
         run(["inspect", str(path)])
@@ -140,7 +257,7 @@ def test_no_output_names_a_patient(surgery, tmp_path, monkeypatch, capsys):  # n
     printed = capsys.readouterr()
     assert PLANTED not in printed.out + printed.err
     written = [path for path in out.rglob("*") if path.is_file()]
-    assert {"study.yaml", "catalog.parquet", "findings.csv"} <= {path.name for path in written}
+    assert {"study.yaml", "catalog.parquet", "findings.csv", "report.html"} <= {path.name for path in written}
     for path in written:
         assert PLANTED.encode() not in path.read_bytes(), path
         if path.suffix == ".parquet":
