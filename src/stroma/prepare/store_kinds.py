@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from stroma.core.clock import stage
 from stroma.core.errors import InvalidData
+from stroma.core.provenance import InputRecord
 from stroma.images.image import Image
 from stroma.prepare.store_options import PrepareOptions
 from stroma.regions.superpixels import SlicOptions, slic
 from stroma.spectra.normalise import l1
+from stroma.spectra.parameter_maps import BACKGROUND
+from stroma.study.parameters import parameter_files, read_parameters
 from stroma.study.study import Study
 
 _HALF_MAX = float(np.finfo(np.float16).max)
@@ -51,6 +54,8 @@ def make_content(study: Study, image_id: str, image: Image, options: PrepareOpti
     """
     if options.kind == "rgb":
         return Content(study.rgb(image_id), ("red", "green", "blue"))
+    if options.kind == "parameters":
+        return _parameters(study, image_id, options)
     if options.kind == "superpixels":
         pixels = study.rgb(image_id) if options.of == "rgb" else image.read()
         chosen = SlicOptions(options.segments, options.compactness, options.sigma_px)
@@ -68,6 +73,24 @@ def make_content(study: Study, image_id: str, image: Image, options: PrepareOpti
             next_step="Store it as --kind l1, or train on the original images",
         )
     return Content(stored, image.channels, image.wavelengths_nm, not_measured)
+
+
+def _parameters(study: Study, image_id: str, options: PrepareOptions) -> Content:
+    """Maps of tissue parameters and of the background, in which they are 0; channels are called `StO2 (camera)`."""
+    found = read_parameters(study[image_id], options.source, options.constants)
+    maps = [np.nan_to_num(found[name], nan=0.0) for name in found.values]
+    pixels = np.stack([*maps, found.background.astype(np.float32)], axis=2)
+    names = tuple(f"{name} ({source})" for name, source in found.sources.items())
+    return Content(pixels, (*names, BACKGROUND))
+
+
+def store_inputs(study: Study, image_id: str, options: PrepareOptions) -> tuple[InputRecord, ...]:
+    """The files that a store is made from."""
+    image = InputRecord.of(image_id, study.image_path(image_id))
+    if options.kind != "parameters":
+        return (image,)
+    files = parameter_files(study[image_id], options.source)
+    return (image, *(InputRecord.of(f"{image_id}/{path.name}", path) for path in files))
 
 
 def to_half(spectra: NDArray[Any], *, normalise: bool) -> tuple[NDArray[np.float16], int]:

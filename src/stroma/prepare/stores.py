@@ -21,16 +21,17 @@ from stroma.core.provenance import InputRecord, Provenance
 from stroma.core.verbs import VerbResult, write_failures
 from stroma.images.image import Image
 from stroma.images.store import STORE_FORMAT, write_store
-from stroma.prepare.store_kinds import make_content
+from stroma.prepare.store_kinds import make_content, store_inputs
 from stroma.prepare.store_options import PrepareOptions
 from stroma.sampling.stores import KINDS, Stores, htc_file
+from stroma.spectra.parameters import PARAMETERS
 from stroma.study.study import Study, open_study
 
 _LARGEST_BYTES = 4 * 2**30
-_EXPECTED_FRACTION = {"l1": 0.75, "raw16": 0.75, "rgb": 0.8, "superpixels": 0.1}
+_EXPECTED_FRACTION = {"l1": 0.75, "raw16": 0.75, "rgb": 0.8, "superpixels": 0.1, "parameters": 0.9}
 """Of the bytes in memory, what stores take on disk at most: cubes of phantoms and cameras stay below."""
 
-_BYTES = {"l1": 2, "raw16": 2, "rgb": 1, "superpixels": 4}
+_BYTES = {"l1": 2, "raw16": 2, "rgb": 1, "superpixels": 4, "parameters": 4}
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -66,7 +67,7 @@ class StoreJob:
             record = InputRecord.of(self.htc.name, self.htc)
             return Provenance("htc-pointer/1", {"kind": self.options.kind, "made_by": "htc"}, (record,))
         settings = {**self.options.settings(), "open": study.config.open}
-        return Provenance(STORE_FORMAT, settings, (InputRecord.of(self.image_id, study.image_path(self.image_id)),))
+        return Provenance(STORE_FORMAT, settings, store_inputs(study, self.image_id, self.options))
 
 
 def prepare(options: PrepareOptions) -> VerbResult:
@@ -126,7 +127,7 @@ def _run(jobs: list[StoreJob], todo: list[StoreJob], lines: list[str]) -> VerbRe
         output=place,
         summary={"images": len(jobs), "stores": _gigabytes(size)},
         lines=lines,
-        next=[] if options.kind == "superpixels" else next_verb,
+        next=[] if options.kind in ("superpixels", "parameters") else next_verb,
         done=done,
         skipped=len(jobs) - len(todo),
         failed=failed,
@@ -241,7 +242,7 @@ def _expected_bytes(study: Study, job: StoreJob) -> int:
     except StromaError:
         return 0
     kind = job.options.kind
-    channels = {"rgb": 3, "superpixels": 1}.get(kind, count)
+    channels = {"rgb": 3, "superpixels": 1, "parameters": len(PARAMETERS) + 2}.get(kind, count)
     return int(height * width * channels * _BYTES[kind] * _EXPECTED_FRACTION[kind])
 
 

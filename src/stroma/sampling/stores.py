@@ -16,7 +16,13 @@ from stroma.images.store import StoreImage
 from stroma.sampling.preparation import Preparation
 
 L1_STEP = Component(name="l1")
-KINDS: dict[str, tuple[Component, ...]] = {"l1": (L1_STEP,), "raw16": (), "rgb": (), "superpixels": ()}
+KINDS: dict[str, tuple[Component, ...]] = {
+    "l1": (L1_STEP,),
+    "raw16": (),
+    "rgb": (),
+    "superpixels": (),
+    "parameters": (),
+}
 """Kinds of stores, and the steps of a `Preparation` that their pixels have gone through."""
 
 HTC_FOLDERS = {"l1": "L1", "raw16": "raw16"}

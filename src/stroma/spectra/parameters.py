@@ -41,6 +41,7 @@ class ParameterConstants(Section):
         sto2_deoxygenated_nm: And in deoxygenated blood.
         sto2_r1: Divisor of the first minimum.
         sto2_r2: Divisor of the second.
+        sto2_least_per_nm2: Sum of both below which there is no blood to speak of: rounding would decide.
         nir_deep_nm: Numerator of the NIR perfusion.
         nir_reference_nm: Its denominator.
         nir_s1: Ratio that gives 0.
@@ -68,6 +69,7 @@ class ParameterConstants(Section):
     sto2_deoxygenated_nm: NamedWindow = (740.0, 780.0)
     sto2_r1: float = Field(1.0, gt=0)
     sto2_r2: float = Field(0.15, gt=0)
+    sto2_least_per_nm2: float = Field(1e-6, gt=0)
     nir_deep_nm: NamedWindow = (825.0, 925.0)
     nir_reference_nm: NamedWindow = (655.0, 735.0)
     nir_s1: float = 0.0
@@ -85,7 +87,7 @@ class ParameterConstants(Section):
     background_dark: float = 0.03
     background_green_nm: NamedWindow = (505.0, 535.0)
     background_red_nm: NamedWindow = (610.0, 650.0)
-    background_green_to_red: float = Field(1.0, gt=0)
+    background_green_to_red: float = Field(0.97, gt=0)
 
 
 _WINDOWS = {
@@ -171,7 +173,7 @@ def background_mask(
     with_colour = not _uncovered("background", nm, constants)
 
     def looks_unlike_tissue(block: NDArray[np.float32]) -> NDArray[np.float32]:
-        result = ~measured(block)
+        result = np.zeros(len(block), np.bool_)
         with np.errstate(invalid="ignore", over="ignore"):
             result |= ~(block.mean(axis=1) >= constants.background_dark)
             if with_colour:
@@ -180,14 +182,15 @@ def background_mask(
                 result |= ~(green < red * constants.background_green_to_red)
         return result.astype(np.float32)
 
-    return _blockwise(spectra, looks_unlike_tissue) > 0
+    return np.asarray(_blockwise(spectra, looks_unlike_tissue) != 0)  # NaN: not measured
 
 
 def _sto2(block: NDArray[np.float32], nm: NDArray[np.float64], c: ParameterConstants) -> NDArray[np.float32]:
     curvature = _second_derivative(block, nm, c)
     oxygenated = np.minimum(curvature[:, _inside(nm, c.sto2_oxygenated_nm)].min(axis=1), 0) / c.sto2_r1
     deoxygenated = np.minimum(curvature[:, _inside(nm, c.sto2_deoxygenated_nm)].min(axis=1), 0) / c.sto2_r2
-    return np.asarray(oxygenated / (oxygenated + deoxygenated), np.float32)
+    without_bands = oxygenated + deoxygenated > -c.sto2_least_per_nm2
+    return np.asarray(np.where(without_bands, np.nan, oxygenated / (oxygenated + deoxygenated)), np.float32)
 
 
 def _water_band(block: NDArray[np.float32], nm: NDArray[np.float64], c: ParameterConstants) -> NDArray[np.float32]:

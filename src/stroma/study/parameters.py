@@ -13,6 +13,7 @@ from stroma.core.errors import InvalidData, MissingFile, UsageError
 from stroma.images.tivita_rgb import CUBE_ENDING, PARAMETER_PICTURES
 from stroma.spectra.parameter_maps import (
     BACKGROUND,
+    ParameterSource,
     TissueParameters,
     check_maps,
     published_parameters,
@@ -84,7 +85,8 @@ def _best(recording: Recording, constants: ParameterConstants | None, cube: NDAr
         if computable or not any(parts):
             parts.append(published_parameters(*_spectra(recording, cube), constants))
     found = [part for part in parts if part is not None]
-    values, sources = {}, {}
+    values: dict[str, NDArray[np.float32]] = {}
+    sources: dict[str, ParameterSource] = {}
     for part in reversed(found):
         values |= part.values
         sources |= part.sources
