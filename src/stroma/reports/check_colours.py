@@ -63,7 +63,7 @@ def _interactive(table: pl.DataFrame) -> Any:
         hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
     figure.update_xaxes(title=BRIGHTNESS)
-    figure.update_yaxes(title=TINT)
+    figure.update_yaxes(title={"text": TINT, "standoff": 12}, automargin=True)
     return figure
 
 

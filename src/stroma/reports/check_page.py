@@ -100,7 +100,8 @@ def write_check_page(folder: Path, study: Study) -> Path:
 
 
 def _add_cards(report: Report, findings: pl.DataFrame, images: pl.DataFrame, study: Study) -> None:
-    found = findings.group_by("severity").agg(pl.len(), pl.col("image_id").n_unique())
+    images_with = pl.col("image_id").filter(pl.col("image_id") != "").n_unique()
+    found = findings.group_by("severity").agg(pl.len(), images_with)
     counts = {severity: (number, of) for severity, number, of in found.iter_rows()}
     report.card("images", f"{len(images):,}")
     known = study.subject_known
@@ -108,7 +109,7 @@ def _add_cards(report: Report, findings: pl.DataFrame, images: pl.DataFrame, stu
     report.card("subjects", subjects, "" if known else "each image counts as one")
     for severity, label in (("error", "errors"), ("warning", "warnings")):
         number, of = counts.get(severity, (0, 0))
-        report.card(label, f"{number:,}", f"in {count(of, 'image')}" if number else "")
+        report.card(label, f"{number:,}", f"in {count(of, 'image')}" if of else "")
     report.card("places with identifiers", f"{counts.get('identifier', (0, 0))[0]:,}")
 
 
