@@ -44,6 +44,8 @@ def write_image(
     cube: NDArray[np.float32],
     scene: Scene,
     annotations: dict[str, NDArray[np.uint8]],
+    *,
+    state: str | None = None,
 ) -> list[Path]:
     """Write all files of an image.
 
@@ -54,6 +56,7 @@ def write_image(
         cube: (height, width, C) reflectance.
         scene: The truth.
         annotations: Annotator → (height, width) indices into `ORGANS`, 255 where not annotated.
+        state: Written into the meta file as `perfusion_state`, if there is one.
 
     Returns:
         The files.
@@ -72,7 +75,9 @@ def write_image(
             for index in np.unique(labels[labels != IGNORE]):
                 name = f"{time}#polygon#{annotator}#{ORGANS[index].name}#binary.png"
                 files.append(_write_png(folder / "annotations" / name, labels == index))
-        files.append(write_json(folder / "annotations" / f"{time}_meta.json", _meta(scene, annotations, image)))
+        files.append(
+            write_json(folder / "annotations" / f"{time}_meta.json", _meta(scene, annotations, image, state))
+        )
         files += _write_truth(root / "truth" / id_to_name(f"{subject_name(subject)}#{time}"), scene)
     return files
 
@@ -94,11 +99,16 @@ def _camera_log() -> str:
     return "\r\n".join(
         line
         for section, entries in sections.items()
-        for line in (f"[{section}]", *(f'{key} = "{value}"' for key, value in entries.items()), "")
+        for line in (f"[{section}]", *(f"{key} = {_quoted(value)}" for key, value in entries.items()), "")
     )
 
 
-def _meta(scene: Scene, annotations: dict[str, NDArray[np.uint8]], image: int) -> dict[str, Any]:
+def _quoted(value: str) -> str:
+    """Texts and numbers stand in quotes; truth values do not, and htc reads them only so."""
+    return value if value == "False" else f'"{value}"'
+
+
+def _meta(scene: Scene, annotations: dict[str, NDArray[np.uint8]], image: int, state: str | None) -> dict[str, Any]:
     annotated = np.unique(np.concatenate([labels[labels != IGNORE] for labels in annotations.values()]))
     visible = np.unique(scene.labels[scene.labels != IGNORE])
     place = {"situs": 1, "angle": 0, "repetition": image + 1, "in_situ": True}
@@ -106,6 +116,7 @@ def _meta(scene: Scene, annotations: dict[str, NDArray[np.uint8]], image: int) -
         "label_meta": {ORGANS[index].name: place for index in annotated},
         "image_labels": [ORGANS[index].name for index in visible],
         "description": "synthetic: made by stroma phantom hsi",
+        **({} if state is None else {"perfusion_state": state}),
     }
 
 
