@@ -202,6 +202,28 @@ class StoreImage(Image):
                 raise self._damaged(error) from error
         return part if channels is None else np.ascontiguousarray(part[:, :, channels])
 
+    def read_into(self, out: NDArray[Any], x: int = 0, y: int = 0) -> None:
+        """Read the box at (x, y) straight into an array, without a copy where both allow it.
+
+        Args:
+            out: (h, w, C) of the store's dtype; what lies outside the image becomes `fill`.
+            x, y: Upper left corner of the box.
+
+        Raises:
+            UnreadableImage: the store is damaged.
+        """
+        h, w = out.shape[:2]
+        inner = self.inside(x, y, w, h)
+        if (inner.w, inner.h) != (w, h) or not out.flags.c_contiguous or out.dtype != self.dtype:
+            out[:] = self.read(x, y, w, h)
+            return
+        array = self._open()
+        with stage("read"):
+            try:
+                array.get_slice_numpy(out, ((y, x, 0), (y + h, x + w, out.shape[2])))
+            except (RuntimeError, ValueError, OSError) as error:
+                raise self._damaged(error) from error
+
     def _damaged(self, error: Exception) -> UnreadableImage:
         return UnreadableImage(
             f"is damaged ({error})",

@@ -104,7 +104,8 @@ def _principal(features: Tensor) -> Tensor:
     covariance = (sample - mean).transpose(1, 2) @ (sample - mean)
     _, vectors = torch.linalg.eigh(covariance.cpu())  # not every device has it
     chosen = vectors.flip(2)[:, :, :COMPONENTS].to(features.device)
-    return features @ chosen - mean @ chosen
+    projected: Tensor = features @ chosen - mean @ chosen
+    return projected
 
 
 def _position(grid: Grid) -> Tensor:

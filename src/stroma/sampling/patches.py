@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from torch.utils.data import Dataset, Sampler
 from stroma.core.clock import stage
 from stroma.core.errors import InvalidData
 from stroma.images.image import Image
+from stroma.images.store import StoreImage
 from stroma.sampling.preparation import Preparation
 from stroma.sampling.source import open_input
 from stroma.sampling.stores import Stores
@@ -22,7 +25,10 @@ from stroma.study.study import Study
 _MASKS_HELD = 64
 
 
-class TrainingPatches(Dataset[dict[str, torch.Tensor]]):
+Batch = dict[str, torch.Tensor]
+
+
+class TrainingPatches(Dataset[Batch]):
     """Random patches with their labels.
 
     Sample `i` of epoch `e` is a function of (seed, e, i): the same in any number of workers, and after a
@@ -71,24 +77,73 @@ class TrainingPatches(Dataset[dict[str, torch.Tensor]]):
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_masks": OrderedDict(), "_images": OrderedDict()}
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
-        """Return sample (epoch, i): `image` (C, h, w) float32, `labels` (h, w) int64 and `valid` (h, w) bool."""
-        epoch, index = key
-        image_id = self._order(epoch, index)
-        rng = np.random.default_rng([self.seed, 2, epoch, index])
-        image, mask = self._image(image_id), self._mask(image_id)
-        x, y, w, h = self._box(mask, rng)
-        pixels = self.preparation.after(image.prepared).apply(image.read(x, y, w, h))
-        labels = np.full((h, w), IGNORE, dtype=np.uint8)
-        inner = image.inside(x, y, w, h)
-        labels[inner.y - y : inner.y - y + inner.h, inner.x - x : inner.x - x + inner.w] = mask[
-            inner.y : inner.y + inner.h, inner.x : inner.x + inner.w
-        ]
-        return {
-            "image": torch.from_numpy(pixels).permute(2, 0, 1),
-            "labels": torch.from_numpy(labels.astype(np.int64)),
-            "valid": torch.from_numpy(labels != IGNORE),
-        }
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        """Return sample (epoch, i): `image` (C, h, w), `labels` (h, w) int64 and `valid` (h, w) bool."""
+        return {name: tensor[0] for name, tensor in self.__getitems__([key]).items()}
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> Batch:
+        """Return samples as one batch, as `fill` writes them; smaller ones are padded right and below."""
+        shapes = [self.size or self._image(self._order(*key)).shape[:2] for key in keys]
+        height, width = max(h for h, _ in shapes), max(w for _, w in shapes)
+        return self.fill(self.empty(len(keys), height, width), keys)
+
+    def empty(self, count: int, height: int, width: int) -> Batch:
+        """Room for a batch: `image` (B, C, h, w) channels-last, `labels` (B, h, w) int64, `valid` (B, h, w) bool."""
+        pixels = torch.empty((count, height, width, self.channels), dtype=self.dtype)
+        labels = torch.empty((count, height, width), dtype=torch.int64)
+        valid = torch.empty((count, height, width), dtype=torch.bool)
+        return {"image": pixels.permute(0, 3, 1, 2), "labels": labels, "valid": valid}
+
+    def fill(self, batch: Batch, keys: Sequence[tuple[int, int]]) -> Batch:
+        """Write samples into room for at least as many, and return its first `len(keys)`.
+
+        `image` is float32, or float16 where a store holds just what the network expects. What lies outside an image
+        is not annotated.
+        """
+        batch = {name: tensor[: len(keys)] for name, tensor in batch.items()}
+        for index, key in enumerate(keys):
+            image_id = self._order(*key)
+            image, mask = self._image(image_id), self._mask(image_id)
+            epoch, number = key
+            x, y, w, h = self._box(mask, np.random.default_rng([self.seed, 2, epoch, number]))
+            pixels, labels = batch["image"][index].permute(1, 2, 0).numpy(), batch["labels"][index].numpy()
+            self._read(image, x, y, pixels[:h, :w])
+            labels[:] = IGNORE
+            inner = image.inside(x, y, w, h)
+            labels[inner.y - y : inner.y - y + inner.h, inner.x - x : inner.x - x + inner.w] = mask[
+                inner.y : inner.y + inner.h, inner.x : inner.x + inner.w
+            ]
+            pixels[h:], pixels[:h, w:] = 0, 0
+            np.not_equal(labels, IGNORE, out=batch["valid"][index].numpy())
+        return batch
+
+    def _read(self, image: Image, x: int, y: int, out: NDArray[Any]) -> None:
+        left = self.preparation.after(image.prepared)
+        h, w = out.shape[:2]
+        if isinstance(image, StoreImage) and not left.steps and image.dtype == out.dtype:
+            image.read_into(out, x, y)
+        else:
+            out[:] = left.apply(image.read(x, y, w, h))
+
+    @cached_property
+    def channels(self) -> int:
+        """Number of channels of a sample."""
+        return len(self._image(self.image_ids[0]).channels)
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """Of `image`."""
+        image = self._image(self.image_ids[0])
+        complete = not self.preparation.after(image.prepared).steps
+        return torch.float16 if image.dtype == np.float16 and complete else torch.float32
+
+    @cached_property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) of all samples; None for whole images of several sizes."""
+        if self.size_px is not None:
+            return self.size_px, self.size_px
+        sizes = {self._image(image_id).shape[:2] for image_id in self.image_ids}
+        return sizes.pop() if len(sizes) == 1 else None
 
     def _order(self, epoch: int, index: int) -> str:
         """Every image equally often: pass after pass through a new permutation."""
@@ -141,19 +196,3 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return ((self.epoch, index) for index in range(self.samples))
-
-
-def collate(samples: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Stack samples; smaller ones are padded at the right and the bottom with pixels that are not annotated."""
-    height = max(sample["labels"].shape[0] for sample in samples)
-    width = max(sample["labels"].shape[1] for sample in samples)
-    padding = {"image": 0.0, "labels": IGNORE, "valid": False}
-    return {
-        name: torch.stack([_padded(sample[name], height, width, value) for sample in samples])
-        for name, value in padding.items()
-    }
-
-
-def _padded(tensor: torch.Tensor, height: int, width: int, value: float) -> torch.Tensor:
-    bottom, right = height - tensor.shape[-2], width - tensor.shape[-1]
-    return torch.nn.functional.pad(tensor, (0, right, 0, bottom), value=value) if bottom or right else tensor

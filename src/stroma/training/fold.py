@@ -33,8 +33,9 @@ from stroma.runs.run import Run
 from stroma.runs.weights import CARD_NAME, WEIGHTS_NAME
 from stroma.sampling import registry as granularities
 from stroma.sampling.granularity import Patch
-from stroma.sampling.patches import EpochSampler, TrainingPatches, collate
+from stroma.sampling.patches import TrainingPatches
 from stroma.sampling.preparation import Preparation
+from stroma.sampling.shared_loader import training_loader
 from stroma.sampling.source import open_input
 from stroma.sampling.stores import Stores
 from stroma.study.labels import IGNORE
@@ -132,7 +133,7 @@ def _stored_pixels(
 
 def _loader(
     study: Study, image_ids: Sequence[str], config: RunConfig, card: ModelCard, stores: Stores | None
-) -> DataLoader[dict[str, torch.Tensor]]:
+) -> DataLoader[Any]:
     granularity = config.input.granularity.make(granularities)
     dataset = TrainingPatches(
         study,
@@ -146,15 +147,10 @@ def _loader(
         seed=config.seed,
         stores=stores,
     )
-    workers = config.execution.workers
-    return DataLoader(
+    return training_loader(
         dataset,
         batch_size=config.sampling.batch_size,
-        sampler=EpochSampler(len(dataset)),
-        collate_fn=collate,
-        num_workers=workers,
-        multiprocessing_context="spawn" if workers else None,
-        persistent_workers=workers > 0,
+        workers=config.execution.workers,
         pin_memory=resolve_device(config.execution.device).startswith("cuda"),
     )
 

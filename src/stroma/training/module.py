@@ -57,7 +57,7 @@ class SegmentationModule(lightning.LightningModule):
         state = np.random.SeedSequence([self.config.seed, 3, self.current_epoch, index]).generate_state(1, np.uint64)
         torch.manual_seed(int(state[0] >> 1))
         with torch.no_grad(), stage("transform"), torch.autocast(self.device.type, enabled=False):
-            batch = self.augment(batch)
+            batch = self.augment({**batch, "image": batch["image"].float()})
         with stage("forward"):
             logits = self.network(batch["image"].contiguous(memory_format=torch.channels_last))
             loss: Tensor = self.loss(logits, batch["labels"], batch["valid"])
