@@ -146,6 +146,29 @@ def test_another_seed_gives_other_images(study, tmp_path):
     assert not any(ours[name] == theirs[name] for name in ours if name.endswith((".dat", ".npy", "labels.png")))
 
 
+def test_pairs_show_the_same_organs_with_less_oxygen_in_the_second(study, tmp_path):
+    phantom_hsi(options(tmp_path, images=4, subjects=1, ischaemia=0.3))
+    names = [f"P001#2024_01_01_08_{5 * i:02d}_00" for i in range(4)]
+    states = [
+        json.loads((tmp_path / "data/subjects/P001" / n[5:] / "annotations" / f"{n[5:]}_meta.json").read_text())
+        for n in names
+    ]
+    assert [meta["perfusion_state"] for meta in states] == ["perfused", "ischaemic"] * 2
+    truths = [truth_of(tmp_path, name) for name in names]
+    for (before, maps), (after, less) in (truths[:2], truths[2:]):
+        assert set(np.unique(before)) == set(np.unique(after))
+        assert np.nanmedian(maps["oxygenation"]) - np.nanmedian(less["oxygenation"]) == pytest.approx(0.3, abs=0.12)
+        assert np.nanmin(less["oxygenation"]) >= 0.0199
+    assert set(np.unique(truths[0][0])) != set(np.unique(truths[2][0]))
+    first = contents(study)
+    assert (
+        not any("perfusion_state" in key for key in first)
+        and b"ischaemia" not in first["P001%232024_01_01_08_00_00.done.json"]
+    )
+    with pytest.raises(ValueError, match="two images or more"):
+        options(tmp_path, images=1, ischaemia=0.3)
+
+
 def test_a_missing_or_cut_file_is_made_again(tmp_path):
     small = options(tmp_path, subjects=1, images=1)
     phantom_hsi(small)

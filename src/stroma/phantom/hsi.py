@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 from numpy.random import Generator, SeedSequence, default_rng
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stroma.core.clock import StageClock, stage
 from stroma.core.done import done_path, first_difference, is_complete, write_done
@@ -23,7 +23,7 @@ from stroma.phantom.hsi_annotation import annotate
 from stroma.phantom.hsi_camera import make_light, take_cube
 from stroma.phantom.hsi_files import subject_name, timestamp, write_image, write_settings
 from stroma.phantom.hsi_organs import make_subject
-from stroma.phantom.hsi_scene import make_scene
+from stroma.phantom.hsi_scene import lower_oxygenation, make_scene
 from stroma.phantom.shapes import Canvas
 
 _SUBJECT, _IMAGE = 0, 1  # the first key of a random stream
@@ -39,7 +39,24 @@ class PhantomHsiOptions(VerbOptions):
     width: int = Field(640, ge=32, le=4096, description="Width of an image in pixels")
     channels: int = Field(100, ge=8, le=1000, description="Wavelengths, evenly from 500 to 1000 nm")
     seed: int = Field(0, ge=0, description="Seed; the same seed gives the same files")
+    ischaemia: float = Field(
+        0.0,
+        ge=0,
+        le=0.9,
+        description="Make images in pairs of the same organs, perfused and ischaemic (the column perfusion_state): "
+        "oxygenation is lower by this in the second",
+    )
     workers: Workers = 1
+
+    @model_validator(mode="after")
+    def _check_pairs(self) -> Self:
+        if self.ischaemia and self.images < 2:
+            raise ValueError("ischaemia needs two images or more of each subject")
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """What a phantom depends on; without pairs as before there were any."""
+        return {key: value for key, value in super().settings().items() if key != "ischaemia" or value}
 
 
 @dataclass(frozen=True)
@@ -65,6 +82,11 @@ class HsiJob:
         return self.image_id
 
     @property
+    def state(self) -> str | None:
+        """`perfused` or `ischaemic` where images are made in pairs."""
+        return ("perfused", "ischaemic")[self.image % 2] if self.options.ischaemia else None
+
+    @property
     def provenance(self) -> Provenance:
         """What the image depends on: not on how many others are made with it."""
         return Provenance("phantom-hsi/1", self.options.settings() | {"subject": self.subject, "image": self.image})
@@ -82,6 +104,7 @@ def phantom_hsi(options: PhantomHsiOptions) -> VerbResult:
     image of each subject); OUT/truth has the complete label map and the tissue's composition at each pixel.
     Reflectance is computed from published absorption of haemoglobin, water and fat by diffusion theory; organs
     resemble each other in their spectra and differ in texture. Subjects, images and the surfaces of organs vary.
+    With --ischaemia every subject is a pair: the same organs perfused and with less oxygen.
 
     Args:
         options: See `PhantomHsiOptions`.
@@ -155,13 +178,15 @@ def make_image(job: HsiJob) -> None:
     streams = _stream(options.seed, _IMAGE, job.subject, job.image).spawn(5)
     with stage("transform"):
         subject = make_subject(_stream(options.seed, _SUBJECT, job.subject))
-        scene = make_scene(streams[0], canvas, subject, job.image)
+        scene = make_scene(streams[0], canvas, subject, job.image if job.state is None else job.image // 2)
+        if job.state == "ischaemic":
+            lower_oxygenation(scene, options.ischaemia)
         cube = take_cube(streams[2], canvas, scene, make_light(streams[1], canvas, scene), nm)
         annotations = {"annotator1": annotate(streams[3], canvas, scene.labels)}
         if job.image == 0:
             shift = tuple(streams[4].uniform(-0.006, 0.006, 2))
             annotations["annotator2"] = annotate(streams[4], canvas, scene.labels, shift=shift)
-    files = write_image(options.output, job.subject, job.image, cube, scene, annotations)
+    files = write_image(options.output, job.subject, job.image, cube, scene, annotations, state=job.state)
     write_done(job.record, job.provenance, files)
 
 

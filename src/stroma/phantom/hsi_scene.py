@@ -63,6 +63,17 @@ def make_scene(rng: Generator, canvas: Canvas, subject: Subject, number: int) ->
     return scene
 
 
+def lower_oxygenation(scene: Scene, by: float) -> None:
+    """Take oxygen from the blood of all tissue, as when its supply is clamped; at least 2 % stay.
+
+    Args:
+        scene: Changed in place.
+        by: How much less of the haemoglobin is oxygenated, 0-1.
+    """
+    oxygenation = scene.composition["oxygenation"]
+    oxygenation[scene.tissue] = np.maximum(oxygenation[scene.tissue] - np.float32(by), np.float32(0.02))
+
+
 def _cloth(rng: Generator, canvas: Canvas, subject: Subject) -> Scene:
     size = (canvas.height, canvas.width)
     down, right = _slopes(canvas, np.float32(0.006) * smooth_field(rng, canvas, 0.16))
