@@ -22,6 +22,8 @@ registry = Registry(
         "TissueOptics": "stroma.spectra.optics:TissueOptics",
         "diffuse_reflectance": "stroma.spectra.optics:diffuse_reflectance",
         "resample_spectra": "stroma.spectra.resample:resample_spectra",
+        "read_spectrometer": "stroma.spectra.spectrometer:read_spectrometer",
+        "SpectrometerFolder": "stroma.spectra.spectrometer:SpectrometerFolder",
         "median_rows": "stroma.spectra.medians:median_rows",
         "mean_over_subjects": "stroma.spectra.medians:mean_over_subjects",
     },

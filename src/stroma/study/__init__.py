@@ -16,6 +16,7 @@ registry = Registry(
         "find_recording": "stroma.study.datasets:find_recording",
         "ImageName": "stroma.study.htc.names:ImageName",
         "read_camera_log": "stroma.study.htc.camera_log:read_camera_log",
+        "read_patient_file": "stroma.study.htc.patient_file:read_patient_file",
         "read_htc_config": "stroma.study.htc.config:read_htc_config",
         "read_data_spec": "stroma.study.htc.specs:read_data_spec",
         "write_data_spec": "stroma.study.htc.specs:write_data_spec",
@@ -28,6 +29,8 @@ registry = Registry(
         "masks": "stroma.study.layouts.masks:ImageMaskPairs",
         "classes": "stroma.study.layouts.classes:ClassFolders",
         "slides": "stroma.study.layouts.slides:SlideFolder",
+        "hubmap": "stroma.study.layouts.hubmap:HubmapFolder",
+        "tiles": "stroma.study.layouts.tiles:TileFolders",
     },
 )
 __getattr__, __dir__ = registry.attributes()
