@@ -12,17 +12,21 @@ import shapely
 import tifffile
 from PIL import Image as Picture
 
-from stroma.core.errors import OutputConflict
+from stroma.cli.main import run
+from stroma.core.config import dump_yaml
+from stroma.core.errors import OutputConflict, UsageError
 from stroma.features.tiles import find_tiles
 from stroma.images.image import Box
 from stroma.images.slide import SlideImage
 from stroma.prepare import histoprep
+from stroma.prepare.region_files import FileRegions
 from stroma.prepare.slide_regions import region_columns
 from stroma.prepare.tile_options import TileOptions
 from stroma.prepare.tiles import tile
 from stroma.regions.annotation import Annotation
 from stroma.regions.geojson import write_geojson
 from stroma.slides.cores import find_cores
+from stroma.study.study import open_study
 from tests.prepare.test_tiles import HISTOPREP, failures, needs_data, slide, tiles_of
 
 
@@ -62,7 +66,7 @@ EXPECTED = [
 
 def test_tiles_lie_in_outlines_and_say_how_much_of_each_class_they_hold(tmp_path: Path) -> None:
     table = tiled(tmp_path, outlines(tmp_path / "r.geojson"))
-    assert table.columns[-4:] == ["tissue", "annotated", "fraction_Tumour", "fraction_stroma: loose"]
+    assert table.columns[-4:] == ["annotated", "class", "fraction_Tumour", "fraction_stroma: loose"]
     rows = table.select("x", "y", "fraction_Tumour", "fraction_stroma: loose").rows()
     assert rows == [pytest.approx(row) for row in EXPECTED]
     assert (table["annotated"] == table["fraction_Tumour"] + table["fraction_stroma: loose"]).all()
@@ -89,7 +93,7 @@ def test_a_mask_at_a_lower_resolution_gives_the_same(tmp_path: Path, kind: str) 
             picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
         picture.save(path)
     table = tiled(tmp_path, path)
-    assert table.columns[-3:] == ["annotated", "fraction_1", "fraction_2"]
+    assert table.columns[-4:] == ["annotated", "class", "fraction_1", "fraction_2"]
     assert table.select("x", "y", "fraction_1", "fraction_2").rows() == [pytest.approx(row) for row in EXPECTED]
 
 
@@ -139,7 +143,7 @@ def test_outlines_of_qupath_begin_at_the_scanned_area(tmp_path: Path) -> None:
         image.scan_bounds = Box(16, 16, 32, 32)
         for origin, fraction in (("slide", 0.0), ("scan", 0.5)):
             options = TileOptions(inputs=(tmp_path,), output=tmp_path, regions_origin=origin)
-            columns = region_columns(tmp_path / "r.geojson", image, boxes, options)
+            columns = region_columns(FileRegions(tmp_path / "r.geojson"), image, boxes, options)
             assert columns["fraction_A"].to_list() == [pytest.approx(fraction)]
 
 
@@ -171,13 +175,114 @@ def test_regions_that_cannot_be_used_are_named(tmp_path: Path, name: str, messag
     assert not list((tmp_path / "out").glob("*.done.json"))
 
 
+def test_the_class_of_a_tile_is_the_one_that_covers_most(tmp_path: Path) -> None:
+    table = tiled(tmp_path, outlines(tmp_path / "r.geojson"), tile_px=30, min_annotated=0)
+    # columns 0-29 hold the tumour of 20-29, 30-59 the stroma of 40-59, and beyond 60 lies nothing
+    assert dict(table.select("x", "class").rows()) == {0: "Tumour", 30: "stroma: loose", 60: None, 90: None}
+
+
+@pytest.mark.parametrize("kind", ["geojson", "png"])
+def test_only_some_classes_can_count(tmp_path: Path, kind: str) -> None:
+    regions = outlines(tmp_path / "r.geojson") if kind == "geojson" else tmp_path / "r.png"
+    Picture.fromarray(index_mask()).save(tmp_path / "r.png")
+    name = "Tumour" if kind == "geojson" else "1"
+    table = tiled(tmp_path, regions, region_classes=(name, "never drawn"))
+    assert set(table["x"]) == {20}
+    assert (table["annotated"] == table[f"fraction_{name}"]).all() and set(table["class"]) == {name}
+    assert set(table["fraction_never drawn"]) == {0.0}
+
+
+def study(folder: Path, **more: Any) -> Path:
+    """Two slides with index masks: background, tumour, stroma."""
+    for name in ("P1/a", "P2/b"):
+        slide(folder / "data" / "images" / f"{name}.png")
+        mask = index_mask().repeat(2, axis=0).repeat(2, axis=1)
+        (folder / "data" / "masks" / name).parent.mkdir(parents=True)
+        Picture.fromarray(mask).save(folder / "data" / "masks" / f"{name}.png")
+    content = {
+        "name": "s", "root": "data", "layout": {"name": "masks"}, "outside": "background",
+        "subjects": {"rule": "path-level", "level": 2}, "labels": {"names": ["background", "tumour", "stroma"]},
+    }  # fmt: skip
+    (folder / "study.yaml").write_text(dump_yaml({**content, **more}), encoding="utf-8")
+    return folder / "study.yaml"
+
+
+def test_annotations_of_a_study_are_regions(tmp_path: Path) -> None:
+    path = study(tmp_path)
+    options = {"tile_px": 20, "sigma": 0, "min_tissue": 0, "regions": path}
+    result = tile(TileOptions(inputs=(path,), output=tmp_path / "out", **options))
+    assert result.exit_code == 0, result.failed
+    (first, second) = (tiles_of(tmp_path / "out", name) for name in open_study(path))
+    assert first.columns[-4:] == ["annotated", "class", "fraction_stroma", "fraction_tumour"]
+    assert first.select("x", "y", "fraction_tumour", "fraction_stroma").rows() == [
+        pytest.approx(row) for row in EXPECTED
+    ]
+    assert first.drop("image_id").equals(second.drop("image_id"))
+    only = {**options, "region_classes": ("tumour",), "regions": tmp_path}  # the folder stands for its study.yaml
+    image = tmp_path / "data" / "images" / "P1" / "a.png"  # found by its path, not by its id
+    tile(TileOptions(inputs=(image,), output=tmp_path / "tumour", **only))
+    assert set(tiles_of(tmp_path / "tumour", "a")["x"]) == {20}
+    assert (
+        run(["tile", str(path), "-o", str(tmp_path / "x"), "--regions", str(path), "--region-classes", "tumor"]) == 1
+    )
+    assert "Did you mean 'tumour'" in next(iter(failures(tmp_path / "x").values()))
+
+
+def test_changed_annotations_or_labels_of_a_study_are_noticed(tmp_path: Path) -> None:
+    path = study(tmp_path)
+    options = TileOptions(inputs=(path,), output=tmp_path / "out", tile_px=20, min_tissue=0, regions=path)
+    tile(options)
+    assert tile(options).skipped == 2
+    study(tmp_path / "other", labels={"names": ["background", "tumor", "stroma"]})
+    path.write_bytes((tmp_path / "other" / "study.yaml").read_bytes())
+    with pytest.raises(OutputConflict, match="labels"):
+        tile(options)
+
+
+def test_outlines_of_a_study_are_drawn_tile_by_tile(tmp_path: Path) -> None:
+    slide(tmp_path / "data" / "s.png")
+    outlines(tmp_path / "data" / "s.geojson")
+    content = {
+        "name": "s", "root": "data", "layout": {"name": "slides", "pictures": True, "annotations": True},
+        "labels": {"names": ["Tumour", "stroma: loose"], "ignore": ["Ignore*", "Point"]},
+    }  # fmt: skip
+    (tmp_path / "study.yaml").write_text(dump_yaml(content), encoding="utf-8")
+    path = tmp_path / "study.yaml"
+    options = {"tile_px": 20, "sigma": 0, "min_tissue": 0, "regions": path}
+    result = tile(TileOptions(inputs=(path,), output=tmp_path / "out", **options))
+    assert result.exit_code == 0, result.failed
+    table = tiles_of(tmp_path / "out", "s")
+    rows = table.select("x", "y", "fraction_Tumour", "fraction_stroma: loose").rows()
+    assert rows == [pytest.approx(row) for row in EXPECTED]
+    nobody = {**options, "regions_where": "annotator = 'nobody'"}
+    with pytest.raises(UsageError, match="no image fulfils"):
+        tile(TileOptions(inputs=(path,), output=tmp_path / "nobody", **nobody))
+
+
+def test_a_label_of_the_whole_image_holds_in_all_its_tiles(tmp_path: Path) -> None:
+    for name in ("benign/a", "malignant/b"):
+        slide(tmp_path / "data" / f"{name}.png")
+    content = {
+        "name": "s", "root": "data", "layout": {"name": "classes"}, "labels": {"names": ["benign", "malignant"]},
+    }  # fmt: skip
+    (tmp_path / "study.yaml").write_text(dump_yaml(content), encoding="utf-8")
+    path = tmp_path / "study.yaml"
+    options = {"tile_px": 20, "min_tissue": 0, "regions": path}
+    result = tile(TileOptions(inputs=(path,), output=tmp_path / "out", **options))
+    assert result.exit_code == 0, result.failed
+    assert set(tiles_of(tmp_path / "out", "benign/a")["class"]) == {"benign"}
+    tile(TileOptions(inputs=(path,), output=tmp_path / "m", region_classes=("malignant",), **options))
+    assert len(tiles_of(tmp_path / "m", "benign/a")) == 0
+    assert len(tiles_of(tmp_path / "m", "malignant/b")) == 15
+
+
 def test_histoprep_folders_can_be_restricted_too(tmp_path: Path) -> None:
     slide(tmp_path / "s.png")
     regions = outlines(tmp_path / "r.geojson")
     options = {"inputs": (tmp_path / "s.png",), "output": tmp_path / "out", "tile_px": 20, "min_tissue": 0}
     tile(TileOptions(**options, preset="histoprep", regions=regions))
     table = pl.read_parquet(tmp_path / "out" / "s" / "metadata.parquet")
-    assert table.columns[4:] == ["path", "annotated", "fraction_Tumour", "fraction_stroma: loose"]
+    assert table.columns[4:] == ["path", "annotated", "class", "fraction_Tumour", "fraction_stroma: loose"]
     assert len(table) == 6
 
 

@@ -87,7 +87,7 @@ def plan_slides(options: SlideOptions, provenance_of: Callable[[Source], Provena
     """
     if options.output.exists() and not options.output.is_dir():
         raise OutputConflict("is a file", where=options.output, next_step="Choose a folder as --output")
-    found = find_inputs(options.inputs, output=options.output)
+    found = find_inputs(options.inputs, output=options.output, where=options.where)
     earlier = _earlier_sources(found.sources, options)
     todo = [source for source in found.sources if not _is_complete(source, options, provenance_of)]
     return SlidePlan(options, found, tuple(todo), tuple(earlier))
@@ -131,7 +131,11 @@ def run_slides(
 
 
 def slide_provenance(
-    source: Source, options: SlideOptions, format: str, inputs: Mapping[str, Path] | None = None
+    source: Source,
+    options: SlideOptions,
+    format: str,
+    inputs: Mapping[str, Path] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Provenance:
     """What the results of a slide are made from and with.
 
@@ -140,8 +144,9 @@ def slide_provenance(
         options: Of the verb.
         format: Of the results.
         inputs: Further files that they are made from, by name.
+        settings: Further settings.
     """
-    settings = {**options.settings(), "open": dict(source.options)}
+    settings = {**options.settings(), "open": dict(source.options), **(settings or {})}
     with stage("read"):
         records = [InputRecord.of(source.image_id, source.path)]
         records += [InputRecord.of(name, path) for name, path in (inputs or {}).items()]

@@ -26,7 +26,7 @@ from stroma.prepare.slide_images import (
     write_picture,
     write_tile_images,
 )
-from stroma.prepare.slide_regions import region_columns, regions_file
+from stroma.prepare.slide_regions import find_regions, region_columns
 from stroma.prepare.slide_run import make_slide, slide_provenance
 from stroma.prepare.slide_tissue import Tissue, find_tissue
 from stroma.prepare.tile_options import TileOptions
@@ -41,7 +41,8 @@ TILES_SCHEMA: dict[str, pl.DataType] = {**ADDRESS_SCHEMA, "tissue": pl.Float64()
 `region` is the tile's number in the whole grid, counted in raster order, so it does not depend on the tissue.
 `mpp` is the resolution at which reading the box gives exactly `tile_px` pixels; null without a physical scale.
 `tissue` is the fraction of the tile's area that is tissue, 0-1; what lies beyond the image is none. With regions
-follow `annotated` and `fraction_<class>`, fractions of the tile 0-1; of a tissue microarray the name of the `core`.
+follow `annotated` (fraction in any of them, 0-1), `class` (the one that covers most) and `fraction_<class>`; of a
+tissue microarray the name of the `core`.
 """
 
 THUMBNAIL_MAX_DIMENSION = 2048
@@ -53,8 +54,9 @@ class SlideReport:
     """What was found on a slide.
 
     Attributes:
-        tiles: Number of tiles with enough tissue.
+        tiles: Number of tiles with enough tissue, in the regions.
         grid: Number of tiles in the whole grid.
+        on_tissue: Number of tiles with enough tissue, in the regions or not.
         size: Of a tile.
         tissue: Fraction of the slide that is tissue, 0-1.
         threshold: Of the tissue, 0-255.
@@ -63,6 +65,7 @@ class SlideReport:
 
     tiles: int
     grid: int
+    on_tissue: int
     size: TileSize
     tissue: float
     threshold: int
@@ -75,8 +78,11 @@ def tile_provenance(source: Source, options: TileOptions) -> Provenance:
     Raises:
         MissingFile: the slide or its regions do not exist.
     """
-    regions = regions_file(source, options)
-    return slide_provenance(source, options, TILES_FORMAT, {} if regions is None else {"regions": regions})
+    regions = find_regions(source, options)
+    if regions is None:
+        return slide_provenance(source, options, TILES_FORMAT)
+    settings = {"regions": regions.settings()} if regions.settings() else {}
+    return slide_provenance(source, options, TILES_FORMAT, regions.inputs(), settings)
 
 
 def tile_table_path(folder: Path, image_id: str) -> Path:
@@ -104,6 +110,7 @@ def tile_slide(source: Source, options: TileOptions) -> SlideReport:
         table = _tile_table(source.image_id, boxes, _tile_mpp(image, size, options), covered, options)
         if cores is not None:
             table = table.with_columns(pl.Series("core", list(cores), dtype=pl.String()))
+        on_tissue = len(table)
         table = _in_regions(table, image, source, options)
         lost: Mapping[int, str] = {}
         if not (options.save_images and options.skip_unreadable):  # then all of them will be read
@@ -115,14 +122,14 @@ def tile_slide(source: Source, options: TileOptions) -> SlideReport:
             outputs += write_unreadable(options.output, source.image_id, table, lost, provenance)
         notes = () if options.tma else _notes(image, size, options)
         found = len(table) - len(lost)
-        return outputs, SlideReport(found, len(boxes), size, tissue.fraction, tissue.threshold, notes)
+        return outputs, SlideReport(found, len(boxes), on_tissue, size, tissue.fraction, tissue.threshold, notes)
 
     return make_slide(source, options, provenance, write)
 
 
 def _in_regions(table: pl.DataFrame, image: Image, source: Source, options: TileOptions) -> pl.DataFrame:
     """The tiles that lie in the regions, with what these cover of each; all of them when there are no regions."""
-    regions = regions_file(source, options)
+    regions = find_regions(source, options)
     if regions is None:
         return table
     columns = region_columns(regions, image, table.select("x", "y", "w", "h").to_numpy(), options)

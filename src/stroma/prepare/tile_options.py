@@ -55,7 +55,13 @@ class TileOptions(TissueSettings):
     )
     min_tissue: float = Field(0.25, ge=0, le=1, description="Smallest tissue fraction of a tile; 0 keeps all tiles")
     regions: Annotated[Path | None, Flag(setting=False)] = Field(
-        None, description="GeoJSON or mask of the slide, or a folder of them by image id; tiles lie in these regions"
+        None,
+        description="Tiles lie in these regions: GeoJSON or mask of the slide, a folder of them by image id, or a "
+        "study.yaml with annotations",
+    )
+    region_classes: tuple[str, ...] = Field((), description="Only regions of this class count; may be repeated")
+    regions_where: str | None = Field(
+        None, description="With a study: only annotations that fulfil this condition, such as \"annotator = 'a2'\""
     )
     regions_origin: Literal["slide", "scan"] = Field(
         "slide", description="Origin of outlines: of the slide, or of its scanned area as QuPath counts it"
@@ -97,6 +103,8 @@ class TileOptions(TissueSettings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.regions is None and (self.region_classes or self.regions_where):
+            raise ValueError("region_classes and regions_where say which regions count: name these with regions")
         if self.tma and self.overlap:
             raise ValueError("cores of a tissue microarray have no overlap")
         if self.preset is None:

@@ -56,6 +56,8 @@ def _report_lines(reports: Sequence[tuple[Source, SlideReport]], options: TileOp
     for source, report in reports:
         if not report.tissue:
             lines.append(f"{source}: no tissue found (threshold {report.threshold}), so no tiles")
+        elif not report.tiles and report.on_tissue:
+            lines.append(f"{source}: none of its {report.on_tissue:,} tiles on tissue lies in the regions")
         elif not report.tiles:
             lines.append(
                 f"{source}: no tile has a tissue fraction of {options.min_tissue:g} or more "
