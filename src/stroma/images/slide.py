@@ -21,7 +21,7 @@ from stroma.images.guard import check_plausible, foreign_bytes
 from stroma.images.image import Box, Image, Level, downsample_of
 from stroma.images.planes import Plane
 from stroma.images.scale import from_print_resolution, one_mpp
-from stroma.images.tiff_slide import is_for_tiff_reader, slide_planes
+from stroma.images.tiff_slide import is_for_tiff_reader, packed_otherwise, slide_planes
 
 _OPEN_SLIDES: BoundedCache[OpenSlide] = BoundedCache(8)
 _BLOCK_PX = 256
@@ -31,6 +31,8 @@ _SAFE = (
     "aperio.AppMag",
     "aperio.MPP",
     "hamamatsu.SourceLens",
+    "hamamatsu.XOffsetFromSlideCentre",
+    "hamamatsu.YOffsetFromSlideCentre",
     "tiff.ResolutionUnit",
     "tiff.XRes",
     "tiff.YRes",
@@ -88,15 +90,15 @@ class SlideImage(Image):
     def accepts(path: Path) -> bool:
         """Whether OpenSlide knows `path`, or the first DICOM slide in it when it is a folder.
 
-        Plain tiled TIFFs that OpenSlide would not show in full (several channels, 16 bits, OME pyramids, a
-        compression it lacks) are left to the TIFF reader.
+        Tiled TIFFs that OpenSlide would not show in full (several channels, 16 bits, OME pyramids, a compression it
+        lacks, of Aperio too) are left to the TIFF reader.
         """
         if path.is_dir():
             return bool(_dicom_slides(path))
         vendor = _vendor(path)
-        if vendor != "generic-tiff":
-            return vendor is not None
-        return not is_for_tiff_reader(path) and _opens(path)
+        if vendor == "generic-tiff":
+            return not is_for_tiff_reader(path) and _opens(path)
+        return vendor is not None and not (vendor == "aperio" and packed_otherwise(path))
 
     def close(self) -> None:
         """Let go of the open slide and of decoded tiles."""

@@ -17,18 +17,23 @@ from stroma.core.config import build
 from stroma.core.errors import OutputConflict, StromaError, UsageError
 from stroma.core.files import write_text
 from stroma.core.verbs import Flag, VerbOptions, VerbResult
+from stroma.prepare.init_subjects import HINT, describe_rule, subject_rule
+from stroma.prepare.init_tables import FoundTable, examine_table, find_table
 from stroma.prepare.study_yaml import study_yaml
 from stroma.study import registry
 from stroma.study.config import STUDY_FILE, StudyConfig
 from stroma.study.labels import LabelMapping
+from stroma.study.layouts.drawn import UNCLASSIFIED
 from stroma.study.layouts.layout import Layout, Proposal, Recognition, Scan
 from stroma.study.layouts.recognise import recognise
 from stroma.study.listing import Problem
 from stroma.study.study import Study
-from stroma.study.tables import derive_tables, store_tables
+from stroma.study.tables import Tables, derive_tables, store_tables
 
 _SHOWN_PROBLEMS = 40
 _FOLDS = 5
+_OUR_NAMES = ("foreground", UNCLASSIFIED)
+"""Names of classes that no file gave."""
 
 
 class InitOptions(VerbOptions):
@@ -37,20 +42,28 @@ class InitOptions(VerbOptions):
     folder: Annotated[Path, Flag(argument=True), Field(description="Folder with the images")]
     output: Annotated[Path, Flag(short="-o")] = Field(Path(STUDY_FILE), description="Where to write the study")
     name: str | None = Field(None, description="Name of the study (default: of the folder)")
-    layout: Literal["heiporspectral", "tivita", "masks", "classes", "slides"] | None = Field(
+    layout: Literal["heiporspectral", "tivita", "masks", "classes", "slides", "tiles", "hubmap"] | None = Field(
         None, description="How the files lie (default: recognised)"
     )
     images: str | None = Field(None, description="Layouts masks and classes: path pattern such as 'images/{id}'")
     masks: str | None = Field(
         None, description="Layout masks: path pattern such as 'masks/{id}', 'masks/{class}/{id}'"
     )
-    subjects: Literal["layout", "column", "path-level", "regex", "table", "none"] | None = Field(
-        None, description="Where the subject of an image comes from (default: the layout, else none)"
+    subjects: str | None = Field(
+        None,
+        description="Table of images and subjects such as patients.csv, or a rule: layout, column, path-level, "
+        "regex, tcga, table, none (default: what the files tell)",
     )
     subject_column: str | None = Field(None, description="Column with the subject (rules column, table)")
     subject_level: int | None = Field(None, ge=1, description="Folder with the subject, 1: first (rule path-level)")
     subject_pattern: str | None = Field(None, description="Regular expression on the image id (rule regex)")
-    table: Path | None = Field(None, description="CSV with metadata, one row an image")
+    table: Path | None = Field(
+        None, description="CSV with metadata, one row an image, slide or case (default: the one beside the images)"
+    )
+    unlisted: Literal["keep", "leave-out"] | None = Field(
+        None, description="Images without a row in the table (default: left out where it selects images with masks)"
+    )
+    label_column: str | None = Field(None, description="Column of the table with a label of each whole image")
     labels: str | None = Field(None, description="Names in the order of their values, 'a,b,c', or a labels.yaml")
     mpp: float | None = Field(None, gt=0, description="Resolution in µm per pixel of files that do not state theirs")
 
@@ -75,36 +88,67 @@ def init(options: InitOptions) -> VerbResult:
     layout: Layout = Component(name=recognition.name, **recognition.parameters).make(registry)
     listing = layout.listing(options.folder)
     scan = layout.scan(listing)
-    values = _description(options, recognition, scan)
+    table = find_table(listing, scan) if options.table is None else _given_table(options.table, scan, options)
+    values = _description(options, recognition, scan, table)
     config = build(StudyConfig, values, where=options.folder)
     tables = derive_tables(config, options.output, scan)
-    proposal = _with_names(layout.propose(listing, scan), scan, options.labels)
+    proposal = _with_names(_with_image_labels(layout.propose(listing, scan), table, config), tables, options.labels)
     values |= _about_annotations(proposal, Study(config, options.output, tables))
     study = Study(build(StudyConfig, values, where=options.folder), options.output, tables)
-    problems = [*tables.problems, *_split_problems(study)]
+    problems = [*_unexplained(tables.problems, study), *_split_problems(study)]
     skipped = 0
     if not options.dry_run:
         skipped = _write(options, study_yaml(study, recognition, proposal))
         store_tables(tables, study.config, options.output, listing)
     return VerbResult(
         output=None if options.dry_run else options.output,
-        lines=[f"{recognition.name}: {recognition.reason}", *proposal.notes, *_problem_lines(problems)],
+        lines=[
+            f"{recognition.name}: {recognition.reason}",
+            *([] if table is None else _table_lines(table, study.config)),
+            *proposal.notes,
+            *([] if study.subject_known else [HINT]),
+            *_problem_lines(problems),
+        ],
         summary=_summary(study, proposal, sum(not problem.harmless for problem in problems)),
         skipped=skipped,
         next=_next(study, options),
     )
 
 
-def _description(options: InitOptions, recognition: Recognition, scan: Scan) -> dict[str, Any]:
+def _given_table(path: Path, scan: Scan, options: InitOptions) -> FoundTable | None:
+    return examine_table(path, scan, label=options.label_column)
+
+
+def _description(
+    options: InitOptions, recognition: Recognition, scan: Scan, found: FoundTable | None
+) -> dict[str, Any]:
     """The part of `study.yaml` that is known before the tables are made."""
+
+    def relative(path: Path) -> str:
+        return _root(path, options.output)
+
+    table = options.table or (found.path if found is not None and found.tells else None)
+    given = {
+        "column": options.subject_column,
+        "path-level": options.subject_level,
+        "regex": options.subject_pattern,
+    }
+    subjects = subject_rule(options.subjects, given, scan, found, has_table=table is not None, relative=relative)
     values: dict[str, Any] = {
         "name": options.name or options.folder.resolve().name or "study",
-        "root": _root(options.folder, options.output),
+        "root": relative(options.folder),
         "layout": {"name": recognition.name, **recognition.parameters},
-        "subjects": _subject_rule(options, scan),
+        "subjects": subjects,
     }
-    if options.table is not None:
-        values["table"] = _root(options.table, options.output)
+    if table is not None:
+        values["table"] = relative(table)
+        selects = recognition.name == "masks" and found is not None and found.listed < found.images
+        unlisted = options.unlisted or ("leave-out" if selects else "keep")
+        values |= {"unlisted": unlisted} if unlisted != "keep" else {}
+        label = options.label_column or (found.label if found is not None and not len(scan.annotations) else None)
+        values |= {"label_column": label} if label is not None else {}
+    elif options.label_column is not None:
+        raise UsageError("--label-column needs a table of the images", next_step="Name it with --table FILE.csv")
     if options.mpp is not None:
         values["open"] = {"mpp": options.mpp}
     return values
@@ -116,28 +160,42 @@ def _root(path: Path, output: Path) -> str:
     return (absolute.relative_to(home) if absolute.is_relative_to(home) else absolute).as_posix()
 
 
-def _subject_rule(options: InitOptions, scan: Scan) -> dict[str, Any]:
-    """The rule that the options name, or that follows from the one parameter that is given."""
-    given = {
-        "column": options.subject_column,
-        "path-level": options.subject_level,
-        "regex": options.subject_pattern,
-    }
-    implied = [rule for rule, value in given.items() if value is not None]
-    rule = options.subjects or (implied[0] if implied else "")
-    if not rule:
-        return {"rule": "none" if scan.catalog["subject_id"].null_count() else "layout"}
-    if rule in given and given[rule] is None:
-        flag = {"column": "--subject-column", "path-level": "--subject-level", "regex": "--subject-pattern"}[rule]
-        raise UsageError(f"--subjects {rule} needs {flag}")
-    if rule == "table" and options.table is None:
-        raise UsageError("--subjects table needs --table FILE.csv")
-    keys = {"column": "column", "table": "column", "path-level": "level", "regex": "pattern"}
-    value = options.subject_column if rule == "table" else given.get(rule)
-    return {"rule": rule} if value is None else {"rule": rule, keys[rule]: value}
+def _with_image_labels(proposal: Proposal, table: FoundTable | None, config: StudyConfig) -> Proposal:
+    """The proposal with the labels of whole images that the table gives."""
+    if config.label_column is None or table is None or not table.labels:
+        return proposal
+    return replace(proposal, labels=LabelMapping.of(table.labels))
 
 
-def _with_names(proposal: Proposal, scan: Scan, names: str | None) -> Proposal:
+def _table_lines(table: FoundTable, config: StudyConfig) -> list[str]:
+    """What a table beside the images is used for."""
+    uses = []
+    if config.table is not None:
+        columns = ", ".join(table.columns[:6]) + (", …" if len(table.columns) > 6 else "")
+        uses.append(f"its columns {columns} go into the catalog" if table.columns else "it selects the images")
+    if config.label_column is not None:
+        uses.append(f"'{config.label_column}' is the label of each image")
+    if config.subjects.table is not None:
+        uses.append(f"'{config.subjects.column}' says whose the images are")
+    listed = f"{table.path.name} lists {table.listed:,} of {table.images:,} images"
+    left = ", the others are left out (--unlisted keep takes them)" if config.unlisted == "leave-out" else ""
+    return [f"{listed}{left}; {'; '.join(uses)}"] if uses else []
+
+
+def _unexplained(problems: Sequence[Problem], study: Study) -> list[Problem]:
+    """The problems, without the tables that are used."""
+    tables = {study.config.table, study.config.subjects.table} - {None}
+    used = {(study.path.parent / str(table)).resolve() for table in tables}
+    return [
+        one for one in problems if not one.harmless or "no part" not in one.message or not _is_in(one, study, used)
+    ]
+
+
+def _is_in(problem: Problem, study: Study, used: set[Path]) -> bool:
+    return (study.root / problem.path).resolve() in used
+
+
+def _with_names(proposal: Proposal, scan: Tables, names: str | None) -> Proposal:
     """The proposal with the labels that the user gave."""
     if names is None:
         return proposal
@@ -149,6 +207,8 @@ def _with_names(proposal: Proposal, scan: Scan, names: str | None) -> Proposal:
     found = scan.annotations["label"].drop_nulls().unique().sort().to_list()
     if found or proposal.labels is None:
         unknown = [name for name in found if name not in wanted]
+        if proposal.labels is not None and set(found) <= set(_OUR_NAMES) and len(wanted) == len(proposal.labels):
+            return _renamed(proposal, proposal.labels, found, wanted)
         if unknown:
             raise UsageError(
                 f"--labels lacks {', '.join(unknown)}, which the annotations have",
@@ -170,6 +230,15 @@ def _with_names(proposal: Proposal, scan: Scan, names: str | None) -> Proposal:
         ignore=old.ignore,
     )
     return replace(proposal, labels=labels, counts={new[name]: count for name, count in proposal.counts.items()})
+
+
+def _renamed(proposal: Proposal, old: LabelMapping, found: Sequence[str], wanted: Sequence[str]) -> Proposal:
+    """The proposal with other names for classes that had only the ones we gave them."""
+    new = dict(zip(old.names, wanted, strict=True))
+    aliases = {name: new[name] for name in found if new[name] != name}
+    labels = LabelMapping.of(wanted, aliases=aliases, ignore=old.ignore)
+    counts = {new.get(name, name): count for name, count in proposal.counts.items()}
+    return replace(proposal, labels=labels, counts=counts, outside=new.get(str(proposal.outside)))
 
 
 def _kept(outside: str | None, labels: LabelMapping) -> str | None:
@@ -241,6 +310,8 @@ def _write(options: InitOptions, text: str) -> int:
 def _summary(study: Study, proposal: Proposal, problems: int) -> dict[str, Any]:
     catalog, annotations = study.catalog, study.annotations
     summary: dict[str, Any] = {"images": len(catalog), "subjects": study.describe_subjects()}
+    if study.subject_known:
+        summary["subjects_from"] = describe_rule(study.config.subjects)
     if proposal.counts:
         summary["labels"] = Counts(proposal.counts)
     annotators = annotations.group_by("annotator").agg(pl.col("image_id").n_unique()).sort("annotator")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stroma.core.config import dump_yaml
+from stroma.prepare.init_subjects import describe_rule
 from stroma.study.layouts.layout import Proposal, Recognition
 from stroma.study.study import Study
 
@@ -34,13 +35,20 @@ def study_yaml(study: Study, recognition: Recognition, proposal: Proposal) -> st
         _section(_about_subjects(study), subjects=rule),
     ]
     if config.table is not None:
-        parts.append(_section("Metadata, one row an image.", table=config.table))
+        more = {"unlisted": config.unlisted} if config.unlisted != "keep" else {}
+        about = "Metadata, one row an image, slide or case" + ("; other images are left out." if more else ".")
+        parts.append(_section(about, table=config.table, **more))
+    if config.label_column is not None:
+        parts.append(_section("Column with a label of each whole image.", label_column=config.label_column))
     if config.open:
         parts.append(_section("How images are opened.", open=dict(config.open)))
     if config.labels is not None:
         parts.append(_section(f"{'; '.join(proposal.notes)}.", labels=config.labels.plain()))
     if config.outside is not None:
-        parts.append(_section("Label of pixels in no mask of their image.", outside=config.outside))
+        parts.append(_section("Label of pixels in no mask or outline of their image.", outside=config.outside))
+    if config.overlap != "ignore":
+        about = "Pixels in outlines of several labels: last (drawn last), ignore (not annotated) or error."
+        parts.append(_section(about, overlap=config.overlap))
     if config.layer is not None:
         parts.append(_section("Which annotations make the masks.", layer=config.layer))
     if config.annotators:
@@ -58,10 +66,10 @@ def _section(comment: str, **values: object) -> str:
 
 def _about_subjects(study: Study) -> str:
     if study.subject_known:
-        return f"Whose the images are: {study.describe_subjects()}."
+        return f"Whose the images are: {study.describe_subjects()}, from {describe_rule(study.config.subjects)}."
     return (
         "Whose the images are is not known: each image counts as its own subject, so results look more certain than "
-        "they are if several images show one patient. Rules: column, path-level, regex, table, none."
+        "they are if several images show one patient. Rules: column, path-level, regex, tcga, table, none."
     )
 
 

@@ -97,7 +97,7 @@ class StudyConfig(Section):
         annotators: In order of preference: an image is judged by the first who annotated it. Empty: by name.
         outside: Label of pixels outside all masks of an image with one mask a label; None means not annotated.
         overlap: Pixels in the masks or outlines of several labels: `ignore` counts them as not annotated, `last`
-            gives them to the one that was drawn last, `error` stops.
+            gives them to the object that was drawn last (of mask files: the class listed last), `error` stops.
         table: CSV with metadata, relative to `study.yaml`; joined by image id, path or file name.
         unlisted: Images without a row in the table: `keep` them, or `leave-out`.
         label_column: Column of the catalog that holds a label of each whole image.

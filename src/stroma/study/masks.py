@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +76,7 @@ def merge_masks(masks: Sequence[AnnotatedMask]) -> MergedMask:
 
 
 def compose_binaries(
-    masks: Sequence[tuple[int, NDArray[np.bool_]]], *, outside: int = IGNORE
+    masks: Sequence[tuple[int, NDArray[np.bool_]]], *, outside: int = IGNORE, last: bool = False
 ) -> tuple[NDArray[np.uint8], int]:
     """Make one mask of class indices from one binary mask per annotation.
 
@@ -84,10 +84,11 @@ def compose_binaries(
         masks: (class index or `IGNORE`, (h, w) True inside), all of one size; a class may come several times.
             Masks of `IGNORE` only mark pixels as not annotated.
         outside: Value of pixels in no mask.
+        last: Whether pixels in the masks of several classes belong to the one of the highest index.
 
     Returns:
-        (h, w) uint8 class indices, where pixels in the masks of two different classes are `IGNORE`, and the
-        number of those pixels.
+        (h, w) uint8 class indices, where pixels in the masks of two different classes are `IGNORE` unless `last`,
+        and the number of pixels that are not annotated for that reason.
     """
     shape = masks[0][1].shape
     result = np.full(shape, outside, dtype=np.uint8)
@@ -102,6 +103,8 @@ def compose_binaries(
             overlap |= inside & taken
             taken |= inside
         result[inside] = index
+    if last:
+        return result, 0
     result[overlap] = IGNORE
     return result, int(overlap.sum())
 
@@ -113,7 +116,7 @@ def read_labels(
     *,
     size: tuple[int, int] | None = None,
     outside: str | None = None,
-    forbid_overlap: bool = False,
+    overlap: Literal["ignore", "last", "error"] = "ignore",
 ) -> AnnotatedMask:
     """Read the annotation rows of one image, layer and annotator as one mask.
 
@@ -123,7 +126,8 @@ def read_labels(
         labels: The classes.
         size: (height, width) of the image, which every mask must have.
         outside: Label of pixels outside all binary masks; None means not annotated.
-        forbid_overlap: Whether pixels in the masks of two classes are an error.
+        overlap: What pixels in the masks of two classes get: `ignore` counts them as not annotated, `last` gives
+            them to the class that the mapping lists last, `error` stops.
 
     Raises:
         InvalidData: an unknown label or value, a mask of another size, a forbidden overlap, or a kind of
@@ -157,14 +161,16 @@ def read_labels(
         binaries.append((labels.from_name(row["label"], where=path), binary_from_mask(mask, where=path)))
     if len({mask.shape for _, mask in binaries}) > 1:
         raise InvalidData(f"the masks of '{first['image_id']}' differ in size", where=root / first["path"])
-    composed, overlap = compose_binaries(binaries, outside=IGNORE if outside is None else labels.index(outside))
-    if overlap and forbid_overlap:
+    composed, both_px = compose_binaries(
+        binaries, outside=IGNORE if outside is None else labels.index(outside), last=overlap == "last"
+    )
+    if both_px and overlap == "error":
         raise InvalidData(
-            f"{overlap:,} pixels of '{first['image_id']}' lie in the masks of several labels",
+            f"{both_px:,} pixels of '{first['image_id']}' lie in the masks of several labels",
             where=(root / first["path"]).parent,
             next_step="Correct the masks, or set 'overlap: ignore' in study.yaml to count them as not annotated",
         )
-    return AnnotatedMask(composed, first["layer"], first["annotator"], overlap)
+    return AnnotatedMask(composed, first["layer"], first["annotator"], both_px)
 
 
 def _translate(row: dict[str, Any], mask: NDArray[Any], labels: LabelMapping, path: Path) -> NDArray[np.uint8]:

@@ -32,11 +32,11 @@ ANNOTATIONS_SCHEMA: dict[str, pl.DataType] = {
 `layer` is what was annotated (`polygon`, `semantic`, `mask`, `label`), `annotator` who did it, empty where the
 files do not say. `kind` is `mask-index` (pixel value = label), `mask-binary` (one label, non-zero inside),
 `mask-palette` (index, stored with colours), `mask-rgb` (colour = label), `mask-instance` (pixel value = object, 0
-outside), `mask-htc` (an array of a `.blosc` file), `mask-mitk` (layers of an NRRD file), `polygon`, `points`, or
-`image` (a label of the whole image).
-`label` is null where the file itself holds several. `path` (relative to the root) or `geometry` (GeoJSON geometry
-in level-0 pixels, pixel centres at +0.5) is set, for `image` neither. The layouts of today make mask and image rows
-only.
+outside), `mask-htc` (an array of a `.blosc` file), `mask-mitk` (layers of an NRRD file), `runs` (run lengths in a CSV
+file), `polygon` (areas and lines), `points`, or `image` (a label of the whole image).
+`label` is null where a mask file itself holds several, and for an object without a class. `path` is the file,
+relative to the root; `geometry` (GeoJSON in level-0 pixels, pixel centres at +0.5) is set for `polygon` and `points`,
+in the drawing order of their file. An empty polygon says that somebody looked and found nothing.
 """
 
 SPLITS_FORMAT = "splits/1"

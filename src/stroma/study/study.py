@@ -19,28 +19,32 @@ from stroma.images.image import Image
 from stroma.images.open import open_image
 from stroma.study import registry
 from stroma.study.config import STUDY_FILE, STUDY_FORMAT, StudyConfig
+from stroma.study.division import divide
 from stroma.study.htc.names import ImageName
 from stroma.study.labels import LabelMapping
 from stroma.study.layouts.layout import Layout
 from stroma.study.listing import Listing, Problem
-from stroma.study.masks import AnnotatedMask, read_labels
+from stroma.study.marks import read_marks, read_marks_window
+from stroma.study.masks import AnnotatedMask
 from stroma.study.recording import Recording
 from stroma.study.rgb import read_rgb
-from stroma.study.selection import select
+from stroma.study.selection import both, restrict, select
 from stroma.study.splits import Splits
 from stroma.study.subjects import subjects_known
 from stroma.study.tables import Tables, derive_tables, store_tables, stored_tables
 
 
-def open_study(path: Path | str) -> Study:
+def open_study(path: Path | str, where: str | None = None) -> Study:
     """Open a study.
 
     Args:
         path: `study.yaml`, or the folder it lies in; both give the same study.
+        where: Only the images that fulfil this condition: see `Study.filtered`.
 
     Raises:
         MissingFile: there is none.
         ConfigError: it has an unknown key or a wrong value.
+        UsageError: the condition cannot be understood, or no image fulfils it.
     """
     path = Path(path)
     file = path / STUDY_FILE if path.is_dir() else path
@@ -52,7 +56,7 @@ def open_study(path: Path | str) -> Study:
         )
     config = load_config(file, StudyConfig)
     check_format(config.format, STUDY_FORMAT, where=file)
-    return Study(config, file)
+    return Study(config, file).filtered(where)
 
 
 class Study:
@@ -65,6 +69,7 @@ class Study:
         config: What `study.yaml` holds.
         path: Where it lies.
         tables: Its tables, when they have just been made.
+        where: The condition that all its images fulfil.
 
     Attributes:
         config: What `study.yaml` holds.
@@ -72,8 +77,11 @@ class Study:
         root: Folder with the images.
     """
 
-    def __init__(self, config: StudyConfig, path: Path, tables: Tables | None = None) -> None:
+    def __init__(
+        self, config: StudyConfig, path: Path, tables: Tables | None = None, where: str | None = None
+    ) -> None:
         self.config = config
+        self.where = where
         self.path = Path(path)
         self.root = Path(os.path.normpath(self.path.parent / config.root))
         if tables is not None:
@@ -140,25 +148,20 @@ class Study:
     @cached_property
     def _tables(self) -> Tables:
         listing = self.listing()
-        stored = stored_tables(self.config, self.path, listing)
-        if stored is not None:
-            return stored
+        tables = stored_tables(self.config, self.path, listing) or self._derive(listing)
+        return restrict(tables, self.where, origin=self.path)
+
+    def _derive(self, listing: Listing) -> Tables:
         tables = derive_tables(self.config, self.path, self.layout.scan(listing))
         store_tables(tables, self.config, self.path, listing)
         return tables
 
     def refresh(self) -> tuple[Problem, ...]:
-        """Make the tables again from the files, also when no name and no size has changed.
-
-        Returns:
-            What was left out, and why.
-        """
-        listing = self.listing()
-        tables = derive_tables(self.config, self.path, self.layout.scan(listing))
-        store_tables(tables, self.config, self.path, listing)
+        """Make the tables again from the files, also when nothing has changed; returns what was left out, and why."""
+        tables = self._derive(self.listing())
         for derived in ("_rows", "_annotations_of", "layer"):
             self.__dict__.pop(derived, None)
-        self.__dict__["_tables"] = tables
+        self.__dict__["_tables"] = restrict(tables, self.where, origin=self.path)
         return tables.problems
 
     @cached_property
@@ -194,6 +197,22 @@ class Study:
     def select(self, where: str | None = None) -> Iterator[Recording]:
         """The images that fulfil an SQL condition on metadata, labels, annotators: see `stroma.study.selection`."""
         return select(self, where)
+
+    def filtered(self, where: str | None) -> Study:
+        """The study of the images that fulfil a condition: what `--where` gives the verbs.
+
+        Of annotations it has those that fulfil a condition on them: `annotator = 'a2'` gives the masks of a2.
+
+        Args:
+            where: As for `select`; None is the study itself.
+
+        Raises:
+            UsageError: the condition cannot be understood, or no image fulfils it.
+        """
+        if where is None:
+            return self
+        tables = restrict(self._tables, where, origin=self.path)
+        return Study(self.config, self.path, tables, both(self.where, where))
 
     def row(self, image_id: str) -> dict[str, Any]:
         """The catalog row of an image.
@@ -232,7 +251,12 @@ class Study:
 
     def open(self, image_id: str) -> Image:
         """Open an image; nothing but its header is read."""
-        return open_image(self.image_path(image_id), **self.config.open)
+        return open_image(self.image_path(image_id), **self.open_options(image_id))
+
+    def open_options(self, image_id: str) -> dict[str, Any]:
+        """What `open_image` is told about an image: `open` of study.yaml, and the resolution that the catalog has."""
+        mpp = self.row(image_id).get("mpp")
+        return {**({} if mpp is None else {"mpp": mpp}), **self.config.open}
 
     def rgb(self, image_id: str) -> NDArray[np.uint8]:
         """A picture of the image for display, (h, w, 3) uint8: see `stroma.study.rgb.read_rgb`."""
@@ -247,6 +271,8 @@ class Study:
             ConfigError: there are several, and `study.yaml` does not choose one.
         """
         layers = self.annotations["layer"].unique().sort().to_list()
+        if self.where is not None and len(layers) == 1:
+            return str(layers[0])
         if self.config.layer is not None:
             if self.config.layer not in layers:
                 raise ConfigError(
@@ -313,8 +339,10 @@ class Study:
             UsageError: there is no such image or annotator.
             InvalidData: the image is not annotated, or the annotation contradicts the image or the labels.
         """
-        row = self.row(image_id)
-        rows = [one for one in self.annotation_rows(image_id) if one["layer"] == self.layer]
+        return read_marks(self, self.row(image_id), self._rows_by(image_id, annotator))
+
+    def _rows_by(self, image_id: str, annotator: str | None) -> list[dict[str, Any]]:
+        rows = [one for one in self.annotation_rows(self.row(image_id)["image_id"]) if one["layer"] == self.layer]
         by_annotator = [[r for r in rows if r["annotator"] == name] for name in self._among(annotator)]
         taken = next((group for group in by_annotator if group), None)
         if taken is None:
@@ -323,7 +351,7 @@ class Study:
                 where=self.path,
                 next_step="Study.annotated() lists the images that have one",
             )
-        return self._read_rows(row, taken)
+        return taken
 
     def read_annotation(self, image_id: str, layer: str, annotator: str) -> AnnotatedMask:
         """Read what one annotator marked in an image, in any layer; see `annotated_mask`."""
@@ -331,22 +359,30 @@ class Study:
         rows = [r for r in self.annotation_rows(image_id) if (r["layer"], r["annotator"]) == (layer, annotator)]
         if not rows:
             raise InvalidData(f"the image '{image_id}' has no annotation '{layer}#{annotator}'", where=self.path)
-        return self._read_rows(row, rows)
-
-    def _read_rows(self, row: dict[str, Any], rows: list[dict[str, Any]]) -> AnnotatedMask:
-        size = (row["height"], row["width"]) if row.get("height") and row.get("width") else None
-        return read_labels(
-            rows,
-            self.root,
-            self.labels,
-            size=size,
-            outside=self.config.outside,
-            forbid_overlap=self.config.overlap == "error",
-        )
+        return read_marks(self, row, rows)
 
     def mask(self, image_id: str, annotator: str | None = None) -> NDArray[np.uint8]:
         """Class indices of an image, (h, w) uint8, 255 (`IGNORE`) where not annotated; see `annotated_mask`."""
         return self.annotated_mask(image_id, annotator).labels
+
+    def mask_region(
+        self,
+        image_id: str,
+        x: int,
+        y: int,
+        w: int,
+        h: int,
+        *,
+        downsample: float = 1.0,
+        annotator: str | None = None,
+    ) -> NDArray[np.uint8]:
+        """Class indices of a window of an image, (round(h / downsample), round(w / downsample)) uint8.
+
+        Outlines and run lengths are drawn in the window only, so this works on slides of any size; mask files are
+        read whole. Pixels beyond the image are 255 (`IGNORE`). See `annotated_mask` for errors.
+        """
+        rows = self._rows_by(image_id, annotator)
+        return read_marks_window(self, self.row(image_id), rows, (x, y, w, h), downsample)
 
     def splits(self) -> Splits:
         """Divide the images as `study.yaml` says; drawn folds hold annotated images only, if any are annotated.
@@ -355,37 +391,7 @@ class Study:
             ConfigError: it does not say.
             StromaError: as `Splits.by_subject`, `from_column`, `load` and `check` raise.
         """
-        rule = self.config.splits
-        if rule is None:
-            raise ConfigError(
-                "the study does not say how to divide its images",
-                where=self.path,
-                next_step="Add 'splits: {folds: 5}' to it",
-            )
-        if rule.source == "file":
-            file = self.path.parent / str(rule.file)
-            splits = Splits.load(file)
-            splits.check(self.catalog, where=file)
-            return splits
-        if rule.source == "column":
-            return Splits.from_column(
-                self.catalog,
-                str(rule.column),
-                folds=rule.folds,
-                seed=rule.seed,
-                validation_fraction=rule.validation_fraction,
-            )
-        drawn = self.catalog.filter(pl.col("image_id").is_in(self.annotated() or list(self)))
-        absent = set(self.catalog["subject_id"]) - set(drawn["subject_id"])
-        return Splits.by_subject(
-            drawn,
-            folds=rule.folds,
-            seed=rule.seed,
-            test_subjects=[name for name in rule.test_subjects if name not in absent],
-            test_fraction=rule.test_fraction,
-            validation_fraction=rule.validation_fraction,
-            annotations=self.annotations,
-        )
+        return divide(self)
 
     def __repr__(self) -> str:
         return f"Study('{self.name}', {len(self):,} images, {self.describe_subjects()})"

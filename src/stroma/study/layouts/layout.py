@@ -16,6 +16,8 @@ from stroma.study.labels import LabelMapping
 from stroma.study.listing import Listing, Problem
 from stroma.study.schema import ANNOTATIONS_SCHEMA, CATALOG_SCHEMA
 
+_TABLES = (".csv", ".tsv")
+
 
 @dataclass(frozen=True)
 class Recognition:
@@ -58,6 +60,7 @@ class Proposal:
         counts: Label → number of images that show it.
         notes: What was found and assumed, one sentence each.
         preferred: Annotations that the data set itself prefers: `semantic#primary`.
+        overlap: What pixels in the masks or outlines of several labels get; None leaves it to the default.
     """
 
     labels: LabelMapping | None = None
@@ -66,6 +69,7 @@ class Proposal:
     counts: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
     preferred: Sequence[str] = ()
+    overlap: str | None = None
 
     def values(self, annotations: pl.DataFrame) -> dict[str, Any]:
         """Labels, layer and annotators, as they go into `study.yaml`; the most frequent layer makes the masks."""
@@ -74,6 +78,8 @@ class Proposal:
             values["labels"] = self.labels.plain()
         if self.outside is not None:
             values["outside"] = self.outside
+        if self.overlap is not None:
+            values["overlap"] = self.overlap
         layers = Counter(annotations["layer"].to_list())
         wanted = [name.split("#")[0] for name in self.preferred if name.split("#")[0] in layers]
         layer = wanted[0] if wanted else next((name for name, _ in layers.most_common(1)), None)
@@ -141,9 +147,13 @@ def metadata_column(name: str, values: Sequence[Any]) -> pl.Series | None:
 
 
 def annotation_table(rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
-    """Make an annotations table, sorted by image, layer, annotator and label."""
+    """Make an annotations table, sorted by image, layer, annotator and, for mask files, label and path.
+
+    Drawn objects stay in the order of their files, in which they are drawn.
+    """
     table = pl.DataFrame(list(rows), schema=ANNOTATIONS_SCHEMA)
-    return table.sort("image_id", "layer", "annotator", "label", "path", nulls_last=False)
+    of_file = pl.when(pl.col("geometry").is_null()).then(pl.col("label"))
+    return table.sort("image_id", "layer", "annotator", of_file, "path", nulls_last=False, maintain_order=True)
 
 
 def identifier(path: str) -> str:
@@ -163,13 +173,14 @@ def image_counts(annotations: pl.DataFrame, labels: Iterable[str]) -> dict[str, 
 
 
 def other_files(paths: Iterable[str]) -> list[Problem]:
-    """One line for each suffix of files that are no part of a layout."""
+    """One line for each suffix of files that are no part of a layout; tables get a line each."""
     by_suffix: dict[str, list[str]] = {}
     for path in sorted(paths):
-        by_suffix.setdefault(PurePosixPath(path).suffix.lower(), []).append(path)
+        suffix = PurePosixPath(path).suffix.lower()
+        by_suffix.setdefault(path if suffix in _TABLES else suffix, []).append(path)
     problems = []
     for suffix, found in by_suffix.items():
-        more = f" (nor are {len(found) - 1} other '{suffix}')" if len(found) > 1 else ""
+        more = f" (nor are {len(found) - 1} other '{suffix}' files)" if len(found) > 1 else ""
         problems.append(Problem(found[0], f"is no part of this layout{more}", harmless=True))
     return problems
 

@@ -8,16 +8,25 @@ from pathlib import Path
 from stroma.core.errors import InvalidData, MissingFile, UsageError
 from stroma.study.htc.settings import SETTINGS_FILE
 from stroma.study.layouts.classes import ClassFolders
+from stroma.study.layouts.drawn import find_drawn
 from stroma.study.layouts.heiporspectral import HeiPorSpectral
+from stroma.study.layouts.hubmap import HubmapFolder
 from stroma.study.layouts.layout import Recognition
 from stroma.study.layouts.masks import ImageMaskPairs, pair_files
 from stroma.study.layouts.slides import SlideFolder, slide_files
+from stroma.study.layouts.tiles import TileFolders
 from stroma.study.layouts.tivita import TivitaFolders
 from stroma.study.listing import Listing, is_hidden, list_files
 from stroma.study.patterns import Pattern, suffix_of
 
-_ByFiles = type[ImageMaskPairs] | type[ClassFolders] | type[SlideFolder]
-_BY_FILES: dict[str, _ByFiles] = {"masks": ImageMaskPairs, "classes": ClassFolders, "slides": SlideFolder}
+_ByFiles = type[HubmapFolder] | type[TileFolders] | type[ImageMaskPairs] | type[ClassFolders] | type[SlideFolder]
+_BY_FILES: dict[str, _ByFiles] = {
+    "hubmap": HubmapFolder,
+    "tiles": TileFolders,
+    "masks": ImageMaskPairs,
+    "classes": ClassFolders,
+    "slides": SlideFolder,
+}
 _PATTERNS = "Write paths below the folder without suffix, such as --images 'images/{id}' --masks 'masks/{id}_mask'"
 LAYOUTS = ("heiporspectral", "tivita", *_BY_FILES)
 
@@ -27,7 +36,8 @@ def recognise(
 ) -> Recognition:
     """Find the layout of a folder.
 
-    Files that are images with masks, or pictures in class folders, are not counted as slides as well; every
+    A table of run lengths that names images, and the tables of HistoPrep, leave no doubt. Files that are images with
+    masks, tiles named by their coordinates, or pictures in class folders are not counted as slides as well; every
     other case of two fitting layouts is left to the user.
 
     Args:
@@ -56,10 +66,17 @@ def recognise(
             _check_whole(root, cubes)
         if cubes:
             return cubes
-    found = {name: kind.recognise(listing) for name, kind in _BY_FILES.items() if layout in (None, name)}
-    fitting = [recognition for recognition in found.values() if recognition]
+    found: dict[str, Recognition | None] = {}
+    for name, kind in _BY_FILES.items():
+        if layout in (None, name):
+            one = found[name] = kind.recognise(listing)
+            if one is not None and (name == "hubmap" or one.parameters.get("histoprep")):
+                return one
+    if found.get("tiles") and found.get("masks"):
+        found["tiles"] = None
+    fitting = [one for one in (found.get("tiles"),) if one] or [one for one in found.values() if one]
     if len(fitting) > 1:
-        fitting = [one for one in fitting if one.name != "slides" or _has_other_slides(listing, found["masks"])]
+        fitting = [o for o in fitting if o.name != "slides" or _has_other_slides(listing, found.get("masks"))]
     if len(fitting) > 1:
         ways = "; ".join(f"--layout {one.name}: {one.reason}" for one in fitting)
         raise UsageError(f"can be read in {len(fitting)} ways", where=root, next_step=f"Choose one ({ways})")
@@ -113,6 +130,14 @@ def _unknown(listing: Listing, layout: str | None) -> InvalidData:
     files = [path for path in listing.files if not is_hidden(path)]
     if not files:
         return InvalidData("holds no files", where=listing.root, next_step="Name the folder with your images")
+    drawn = sorted(find_drawn(listing, []).orphans)
+    if drawn and not layout:
+        return InvalidData(
+            f"holds {len(drawn)} annotation files ({drawn[0]}) and no image",
+            where=listing.root,
+            next_step="Name the folder that holds the images too; or count them: stroma annotations summary "
+            f"'{listing.root / drawn[0]}'",
+        )
     counted = Counter(suffix_of(path) or "no suffix" for path in files).most_common(6)
     shown = ", ".join(f"{count} × {suffix}" for suffix, count in counted)
     what = f"does not have the layout '{layout}'" if layout else "has no layout that Stroma knows"
@@ -122,6 +147,6 @@ def _unknown(listing: Listing, layout: str | None) -> InvalidData:
         next_step=(
             "Known are data/subjects/<subject>/<timestamp>/ (heiporspectral), folders with Tivita cubes (tivita), "
             "images with masks (--images and --masks give their places), class folders (classes), slides or "
-            "pictures (slides); choose with --layout"
+            "pictures (slides), tiles of slides (tiles), a table of run lengths (hubmap); choose with --layout"
         ),
     )

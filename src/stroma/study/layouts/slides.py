@@ -1,15 +1,16 @@
-"""The layout of a folder of slides or pictures without annotations, nested as they are."""
+"""The layout of a folder of slides or pictures, nested as they are, with annotation files beside them or without."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from openslide import OpenSlide, OpenSlideError
 
+from stroma.study.layouts.drawn import DrawnFiles, drawn_rows, find_drawn, propose_drawn, with_classes
 from stroma.study.layouts.layout import (
     Proposal,
     Recognition,
@@ -35,19 +36,31 @@ class SlideFolder:
 
     Args:
         pictures: Whether PNG, JPEG and BMP files count too; beside slides they are usually thumbnails.
+        annotations: Whether annotation files that are called like images (GeoJSON, XML, contour tables) are read.
+        qupath_bounds: Whether GeoJSON counts from the corner of the scanned area, as QuPath does.
+        unclassified: Class of objects that have neither a class nor a name; without it they mark nothing.
     """
 
     pictures: bool = False
+    annotations: bool = False
+    qupath_bounds: bool = False
+    unclassified: str | None = None
 
     @classmethod
     def recognise(cls, listing: Listing) -> Recognition | None:
-        """Recognise a tree with slides, else one with pictures."""
+        """Recognise a tree with slides, else one with pictures; with annotation files if any is called like one."""
         slides = slide_files(listing, pictures=False)
-        if slides:
-            return Recognition("slides", f"{len(slides)} files named like slides", {})
-        pictures = slide_files(listing, pictures=True)
-        reason = f"{len(pictures)} pictures without masks"
-        return Recognition("slides", reason, {"pictures": True}) if pictures else None
+        files = slides or slide_files(listing, pictures=True)
+        if not files:
+            return None
+        drawn = find_drawn(listing, files)
+        reason = f"{len(files)} files named like slides" if slides else f"{len(files)} pictures without masks"
+        parameters: dict[str, Any] = {} if slides else {"pictures": True}
+        if drawn.of:
+            reason += f", {len(drawn.of)} of them with annotation files"
+        if drawn.paths:  # those that fit no image are told as problems
+            parameters["annotations"] = True
+        return Recognition("slides", reason, parameters)
 
     def listing(self, root: Path) -> Listing:
         """List everything below the root."""
@@ -63,25 +76,34 @@ class SlideFolder:
         files = slide_files(listing, pictures=self.pictures)
         parts = companions(files)
         rest = set(files)
+        drawn = find_drawn(listing, files) if self.annotations else DrawnFiles({}, {})
         others = [p for p in listing.files if p not in rest and not is_hidden(p) and not parts.hold(p)]
-        problems += other_files(others)
+        problems += other_files([path for path in others if path not in drawn.paths])
+        problems += [Problem(path, text) for path, text in drawn.orphans.items()]
         with ThreadPoolExecutor(_OPENERS) as pool:
             found = list(pool.map(lambda path: _open(listing.root, path), _one_per_series(listing.root, files)))
         rows = []
         for row, failed in found:
             rows += [row] if row else []
             problems += failed
+        marks = []
+        for row in rows:
+            of_image = drawn.of.get(row["path"], ())
+            bounds = self.qupath_bounds
+            marks += drawn_rows(listing.root, row["image_id"], row["path"], of_image, problems, qupath_bounds=bounds)
         return Scan(
             catalog_table(rows, where=listing.root),
-            annotation_table([]),
+            annotation_table(with_classes(marks, self.unclassified)),
             tuple(sorted(problems, key=lambda problem: problem.path)),
         )
 
     def propose(self, listing: Listing, scan: Scan) -> Proposal:
-        """Slides alone have no labels."""
+        """Slides alone have no labels; with annotation files, the classes of the drawn objects are the labels."""
         without = scan.catalog["mpp"].null_count() if "mpp" in scan.catalog.columns else len(scan.catalog)
         notes = [f"{without} of {len(scan.catalog)} do not state their resolution: add 'open: {{mpp: …}}'"]
-        return Proposal(split_column=split_column(scan), notes=notes if without else ())
+        proposal = propose_drawn(scan.annotations) if len(scan.annotations) else Proposal()
+        notes = [*proposal.notes, *(notes if without else ())]
+        return replace(proposal, split_column=split_column(scan), notes=notes)
 
 
 def _open(root: Path, path: str) -> tuple[dict[str, Any] | None, list[Problem]]:
