@@ -18,7 +18,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "check": ("stroma.cli.check:command", "Check every image and annotation of a study"),
     "inspect": ("stroma.cli.inspect:command", "Say what a file is and how to open it"),
     "phantom": ("stroma.cli.phantom:command", "Make a synthetic study with known truth"),
-    "prepare": ("stroma.cli.prepare:command", "Prepare images for fast reading: normalised cubes, superpixels"),
+    "prepare": ("stroma.cli.prepare:command", "Prepare images for fast reading, and maps of tissue parameters"),
+    "medians": ("stroma.cli.medians:command", "Median spectra and tissue parameters of every label, as a table"),
     "train": ("stroma.cli.train:command", "Train a network from a configuration"),
     "predict": ("stroma.cli.predict:command", "Apply a trained run to images"),
     "evaluate": ("stroma.cli.evaluate:command", "Score predictions, subject by subject"),
@@ -30,6 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "cluster": ("stroma.cli.cluster:command", "Cluster feature vectors"),
     "models": ("stroma.cli.models:command", "List, fetch, import, verify and export weights"),
     "annotations": ("stroma.cli.annotations:command", "Import, export, convert and count drawn and detected objects"),
+    "stats": ("stroma.cli.stats:command", "Compare groups over subjects: test, effect size, figure, one sentence"),
     "report": ("stroma.cli.report:command", "Write one offline HTML page about a run or features"),
 }
 """Verb → where its click command lies, and its line in `stroma --help` (so that help imports nothing)."""

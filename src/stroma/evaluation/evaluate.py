@@ -19,6 +19,7 @@ from stroma.core.items import Done, map_items
 from stroma.core.progress import track
 from stroma.core.provenance import InputRecord, Provenance
 from stroma.core.tables import read_table, write_table
+from stroma.core.text import plural
 from stroma.core.verbs import Flag, VerbOptions, VerbResult, Workers, write_failures
 from stroma.evaluation.dice import aggregate, confusion_matrix, dice_of, score_rows
 from stroma.evaluation.schema import CONFUSION_FORMAT, CONFUSION_SCHEMA, SCORES_FORMAT
@@ -27,6 +28,7 @@ from stroma.inference.schema import PREDICTIONS_FORMAT
 from stroma.runs.run import Run
 from stroma.spectra.medians import MEDIANS_FORMAT, median_rows
 from stroma.study.labels import IGNORE
+from stroma.study.selection import Where
 from stroma.study.study import Study, open_study
 
 NOT_PREDICTED = "not predicted"
@@ -38,6 +40,7 @@ class EvaluateOptions(VerbOptions):
     run: Annotated[Path, Flag(argument=True, setting=False)] = Field(description="A run folder")
     images: Literal["test", "validation"] = Field("test", description="Which set of the run's study")
     annotator: str | None = Field(None, description="Whose annotation is the reference (default: the run's)")
+    where: Where = None
     workers: Workers = 1
 
 
@@ -60,11 +63,13 @@ def evaluate(options: EvaluateOptions) -> VerbResult:
         )
     table = read_table(folder / "predictions.parquet", format=PREDICTIONS_FORMAT)
     annotator = options.annotator or run.config.data.annotator or ""
-    items = [_Item(row["image_id"], row["subject_id"], folder / row["path"]) for row in table.to_dicts()]
+    chosen = run.study.filtered(options.where)
+    rows = [row for row in table.to_dicts() if options.where is None or row["image_id"] in chosen]
+    items = [_Item(row["image_id"], row["subject_id"], folder / row["path"]) for row in rows]
     output = run.folder / "tables" / options.images
     if options.dry_run:
         return VerbResult(summary={"images": len(items)}, lines=[f"would score {len(items)} images into {output}"])
-    worker, clock = _Worker(run.study_path, annotator), StageClock()
+    worker, clock = _Worker(run.study_path, chosen.where, annotator), StageClock()
     results, failed = [], []
     for outcome in track(map_items(worker, items, workers=options.workers), "scoring", len(items)):
         clock.add(outcome.clock)
@@ -74,6 +79,8 @@ def evaluate(options: EvaluateOptions) -> VerbResult:
             failed.append(outcome)
     inputs = tuple(InputRecord.of(item.image_id, item.path) for item in items if item.path.exists())
     settings = {**options.settings(), "annotator": annotator}
+    if options.where is None:
+        settings.pop("where")
     write_failures(output, failed, Provenance("failures/1", settings))
     if not results:
         return VerbResult(output=output, failed=failed, clock=clock)
@@ -110,11 +117,6 @@ def score_lines(scores: pl.DataFrame) -> list[str]:
     return lines
 
 
-def plural(count: int, noun: str) -> str:
-    """`1 image`, `2 images`."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
 @dataclass(frozen=True)
 class _Item:
     image_id: str
@@ -135,8 +137,8 @@ class _Scored:
 
 
 @lru_cache(maxsize=2)
-def _open(path: Path) -> Study:
-    return open_study(path)
+def _open(path: Path, where: str | None) -> Study:
+    return open_study(path, where)
 
 
 @dataclass(frozen=True)
@@ -144,10 +146,11 @@ class _Worker:
     """Scores one image."""
 
     study: Path
+    where: str | None
     annotator: str
 
     def __call__(self, item: _Item) -> _Scored:
-        study = _open(self.study)
+        study = _open(self.study, self.where)
         with stage("read"):
             predicted = read_labels(item.path)
             annotated = study.annotated_mask(item.image_id, self.annotator or None)

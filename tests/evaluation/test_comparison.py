@@ -1,0 +1,274 @@
+"""From rows to one value a subject, to tests, to words."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+
+from stroma.core.errors import InvalidData, UsageError
+from stroma.evaluation.comparison import STATISTICS_SCHEMA, compare_groups
+from stroma.evaluation.statistics_input import filter_rows, join_metadata, read_tables, table_names
+from stroma.evaluation.subject_values import SUBJECT_VALUES_SCHEMA, SubjectValues, subject_values
+from stroma.evaluation.wording import comparison_lines, number, p_text, sentence
+
+
+def rows(*entries: tuple[object, ...], names: str = "subject_id group value") -> pl.DataFrame:
+    return pl.DataFrame(list(entries), schema=names.split(), orient="row")
+
+
+def measured(
+    effects: dict[str, float], *, subjects: int = 8, labels: tuple[str, ...] = ("",), seed: int = 0
+) -> pl.DataFrame:
+    """Every subject in every group, with a label each; the first label has all of the effect, the others none."""
+    rng = np.random.default_rng(seed)
+    entries = []
+    for subject in range(subjects):
+        level = rng.normal(0.5, 0.05)
+        for label in labels:
+            for group, effect in effects.items():
+                value = level + (effect if label == labels[0] else 0) + rng.normal(0, 0.02)
+                entries.append((f"P{subject:02d}", group, label, value))
+    return rows(*entries, names="subject_id group label value")
+
+
+def values_of(table: pl.DataFrame, **options: object) -> SubjectValues:
+    return subject_values(table, "value", "group", **options)
+
+
+def test_rows_become_images_and_images_subjects() -> None:
+    table = rows(
+        ("A", "x", "a1", 0.0), ("A", "x", "a1", 0.0), ("A", "x", "a1", 3.0), ("A", "x", "a2", 5.0),
+        ("B", "y", "b", 2.0),
+        names="subject_id group image_id value",
+    )  # fmt: skip
+    found = values_of(table).table
+    assert found.schema == SUBJECT_VALUES_SCHEMA
+    assert found.rows() == [("", "x", "A", 3.0, 2, 4), ("", "y", "B", 2.0, 1, 1)]  # (1 + 5) / 2, not 8 / 4
+    assert values_of(table, aggregate="median").table["value"].to_list() == [2.5, 2.0]
+    assert values_of(table.drop("image_id")).table["value"].to_list() == [2.0, 2.0]
+
+
+def test_what_is_left_out_is_counted_by_its_reason() -> None:
+    nan, inf = float("nan"), float("inf")
+    table = rows(
+        ("A", "x", 1.0), ("A", "x", None), ("B", None, 1.0), (None, "y", 2.0), ("C", "y", nan), ("C", "y", inf),
+        ("C", "y", 2.0), ("D", "z", 2.0),
+    )  # fmt: skip
+    found = values_of(table, groups=["x", "y"])
+    assert found.dropped == {
+        "without value": 3, "without group": 1, "without subject_id": 1, "of other groups": 1,
+    }  # fmt: skip
+    assert found.rows == 8
+
+
+def test_labels_of_numbers_are_in_their_order() -> None:
+    table = rows(
+        *((f"S{i}", "x", k, 1.0) for i in range(2) for k in (10, 9, 2)), names="subject_id group cluster value"
+    )
+    assert values_of(table, by="cluster").labels == ["2", "9", "10"]
+
+
+def test_images_that_are_their_own_subjects_are_noticed() -> None:
+    table = rows(("a", "x", "a", 1.0), ("b", "y", "b", 1.0), names="subject_id group image_id value")
+    assert values_of(table).images_own
+
+
+@pytest.mark.parametrize(
+    ("column", "message"), [("valeu", "no column 'valeu'.*'value'"), ("label", "holds no numbers.*value")]
+)
+def test_a_wrong_value_column_is_named(column: str, message: str) -> None:
+    with pytest.raises((UsageError, InvalidData), match=message):
+        subject_values(rows(("A", "x", 1.0, "liver"), names="subject_id group value label"), column, "group")
+
+
+def test_lists_of_numbers_are_refused_with_the_next_step() -> None:
+    table = rows(("A", "x", 1.0)).with_columns(spectrum=pl.lit([[1.0, 2.0]]).explode().cast(pl.List(pl.Float64)))
+    with pytest.raises(InvalidData, match="list of numbers.*Compare a column of numbers \\(value\\)"):
+        subject_values(table, "spectrum", "group")
+
+
+def test_rows_of_several_kinds_are_not_mixed() -> None:
+    table = rows(("A", "x", 1.0), ("B", "y", 2.0)).with_columns(metric=pl.Series(["dice", "nsd"]))
+    with pytest.raises(InvalidData, match="metric is dice, nsd.*--where \"metric = 'dice'\""):
+        values_of(table)
+
+
+def test_an_unknown_group_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="no group 'ischemia'.*'ischemic'"):
+        values_of(rows(("A", "ischemic", 1.0)), groups=["ischemia"])
+
+
+def test_paired_subjects_are_compared_with_themselves() -> None:
+    table = measured({"before": 0.0, "after": 0.1})
+    found = compare_groups(values_of(table), groups=["before", "after"], paired=True)
+    assert found.table.schema == STATISTICS_SCHEMA
+    row = found.table.row(0, named=True)
+    wide = table.pivot("group", index="subject_id", values="value")
+    oracle = stats.wilcoxon(wide["after"].to_numpy() - wide["before"].to_numpy())
+    assert (row["test"], row["n_a"], row["n_subjects"], row["n_rows"]) == ("Wilcoxon signed-rank test", 8, 8, 16)
+    assert row["p"] == pytest.approx(oracle.pvalue)
+    assert row["mean_b"] == pytest.approx(wide["after"].mean())
+    assert row["difference"] == pytest.approx(0.1, abs=0.03)
+
+
+def test_the_numbers_of_subjects_decide_which_test_is_taken() -> None:
+    five, six = (measured({"a": 0, "b": 0.1}, subjects=n) for n in (5, 6))
+    assert compare_groups(values_of(five), paired=True).method == "t"  # 2 / 2⁵ > 0.05
+    assert compare_groups(values_of(six), paired=True).method == "rank"
+    many = measured({"a": 0, "b": 0.1}, subjects=6, labels=("liver", "colon"))
+    found = compare_groups(values_of(many, by="label"), paired=True)
+    assert (found.method, found.reason.split(" gives")[0][-7:]) == ("t", "'colon'")  # 2 × 2 / 2⁶ > 0.05
+    assert compare_groups(values_of(many, by="label"), paired=True, method="rank").method == "rank"
+
+
+def test_labels_are_corrected_together_and_without_loss() -> None:
+    table = measured({"a": 0.0, "b": 0.2}, subjects=10, labels=("liver", "colon", "spleen"))
+    found = compare_groups(values_of(table, by="label"), paired=True).table
+    assert found["by"].to_list() == ["colon", "liver", "spleen"]
+    least = found["p"].to_list()[1]
+    assert found["p_corrected"].to_list()[1] == pytest.approx(3 * least)
+
+
+def test_subjects_without_a_partner_are_named() -> None:
+    table = measured({"a": 0.0, "b": 0.1}).filter(~((pl.col("subject_id") == "P03") & (pl.col("group") == "b")))
+    found = compare_groups(values_of(table), paired=True)
+    assert found.left_out == ("1 subject left out, without 'b': P03",)
+    assert found.table["n_a"].to_list() == [7]
+
+
+def test_the_mixed_model_uses_them() -> None:
+    table = measured({"a": 0.0, "b": 0.1}).filter(~((pl.col("subject_id") == "P03") & (pl.col("group") == "b")))
+    found = compare_groups(values_of(table), method="mixed").table.row(0, named=True)
+    assert (found["n_a"], found["n_b"], found["n_subjects"]) == (8, 7, 8)
+    assert found["difference"] == pytest.approx(0.1, abs=0.03)
+
+
+def test_a_subject_in_both_groups_is_named_where_they_are_not_paired() -> None:
+    with pytest.raises(InvalidData, match="2 subjects in both 'a' and 'b': 'P00', 'P01'.*--paired"):
+        compare_groups(values_of(measured({"a": 0, "b": 0}, subjects=2)))
+
+
+def test_one_group_is_named() -> None:
+    with pytest.raises(InvalidData, match="one group \\('a'\\)"):
+        compare_groups(values_of(measured({"a": 0})))
+
+
+def test_nothing_paired_is_an_error() -> None:
+    table = rows(("A", "x", 1.0), ("B", "y", 2.0))
+    with pytest.raises(InvalidData, match="no subject has values in all groups \\(x, y\\)"):
+        compare_groups(values_of(table), paired=True)
+
+
+def test_one_subject_is_named() -> None:
+    with pytest.raises(InvalidData, match="could be tested: fewer than 2 pairs"):
+        compare_groups(values_of(measured({"a": 0, "b": 0}, subjects=1)), paired=True)
+    with pytest.raises(InvalidData, match="could be tested: 1 subject in 'y'"):
+        compare_groups(values_of(rows(("A", "x", 1.0), ("C", "x", 1.5), ("B", "y", 2.0))))
+
+
+def test_a_mixed_model_without_subjects_in_several_groups_says_so() -> None:
+    table = rows(*((f"S{i}", "x" if i < 4 else "y", float(i)) for i in range(8)))
+    with pytest.raises(InvalidData, match="a mixed model has nothing to add"):
+        compare_groups(values_of(table), method="mixed")
+
+
+def test_a_label_with_too_few_subjects_is_not_tested_and_the_others_are() -> None:
+    table = pl.concat([
+        measured({"a": 0, "b": 0.1}, labels=("liver",)), measured({"a": 0, "b": 0}, subjects=1, labels=("skin",))
+    ])  # fmt: skip
+    found = compare_groups(values_of(table, by="label"), paired=True, method="rank")
+    assert found.table["p"].is_null().to_list() == [False, True]
+    assert found.table["p_corrected"][0] == found.table["p"][0]  # one test, nothing to correct
+    assert "skin: b against a (1 pair): not tested; fewer than 2 pairs" in comparison_lines(found, "value")[1]
+
+
+def test_three_groups_are_compared_together_and_pair_by_pair() -> None:
+    table = measured({"a": 0.0, "b": 0.0, "c": 0.3}, subjects=9)
+    found = compare_groups(values_of(table), paired=True)
+    assert found.table["kind"].to_list() == ["groups", "pair", "pair", "pair"]
+    assert found.table["test"][0] == "Friedman test"
+    pairs = found.table.filter(kind="pair")
+    assert pairs.select("group_a", "group_b").rows() == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [p < 0.05 for p in pairs["p_corrected"]] == [False, True, True]
+    text = sentence(found, "StO2")
+    assert text.startswith("StO2 differed between a, b and c (9 subjects compared with themselves; Friedman test; p")
+    assert "namely between a and c" in text
+
+
+@pytest.mark.parametrize(("method", "name"), [("rank", "Kruskal-Wallis test"), ("t", "Welch's analysis of variance")])
+def test_three_groups_of_different_subjects(method: str, name: str) -> None:
+    table = rows(*((f"S{i}", "abc"[i % 3], float(i % 3) + i / 30) for i in range(15)))
+    found = compare_groups(values_of(table), method=method)
+    assert found.table["test"][0] == name
+    assert found.table["p"][0] < 0.01
+
+
+def test_the_sentence_says_all_that_a_paper_needs() -> None:
+    found = compare_groups(values_of(measured({"a": 0.0, "b": 0.1})), paired=True)
+    row = found.table.row(0, named=True)
+    assert sentence(found, "oxygenation") == (
+        f"Oxygenation was higher in b (median {row['median_b']:.3f}) than in a (median {row['median_a']:.3f}) (in 8 "
+        f"subjects compared with themselves; Hodges-Lehmann shift {row['difference']:#.3g} [95 % CI "
+        f"{row['difference_low']:#.3g} to {row['difference_high']:#.3g}]; rank-biserial correlation 1.00 [95 % CI "
+        f"{row['effect_low']:.2f} to 1.00]; Wilcoxon signed-rank test; p = 0.008)."
+    )
+
+
+def test_no_finding_is_called_none() -> None:
+    found = compare_groups(values_of(measured({"a": 0.0, "b": 0.0})), paired=True)
+    assert sentence(found, "x").startswith("X did not differ significantly between a (median")
+
+
+def test_numbers_are_rounded_for_people() -> None:
+    assert [number(v) for v in (0.12345, 12345.6, 1.0, -0.00001, 0.0, None)] == [
+        "0.123", "12,346", "1.00", "-1.00e-05", "0", "–",
+    ]  # fmt: skip
+    assert [p_text(p) for p in (0.0001, 0.031, 0.5, None)] == ["p < 0.001", "p = 0.031", "p = 0.50", "not tested"]
+
+
+def test_tables_are_read_in_any_form_and_put_together(tmp_path: Path) -> None:
+    table = rows(("Ä#1", "x", 1.5))
+    for name in ("first run", "zweiter,Lauf"):
+        (tmp_path / name).mkdir()
+    one, two = tmp_path / "first run" / "s.parquet", tmp_path / "zweiter,Lauf" / "s.csv"
+    table.write_parquet(one)
+    table.write_csv(two)
+    table.write_ipc(tmp_path / "s.feather")
+    assert read_tables([tmp_path / "s.feather"]).equals(table)
+    assert table_names([one, two]) == ["first run", "zweiter,Lauf"]
+    both = read_tables([one, two])
+    assert both["table"].to_list() == ["first run", "zweiter,Lauf"]
+    assert both["value"].to_list() == [1.5, 1.5]
+    with pytest.raises(UsageError, match="given twice"):
+        read_tables([one, one])
+
+
+def test_a_damaged_table_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.feather"
+    path.write_bytes(b"no feather")
+    with pytest.raises(InvalidData, match="not a readable Feather file"):
+        read_tables([path])
+
+
+def test_metadata_brings_the_groups(tmp_path: Path) -> None:
+    path = tmp_path / "patients.csv"
+    path.write_text("subject_id,diagnosis\nA,healthy\nB,ill\n")
+    found = join_metadata(rows(("A", "x", 1.0), ("C", "x", 2.0)), path, "subject_id")
+    assert found["diagnosis"].to_list() == ["healthy", None]
+    path.write_text("subject_id,diagnosis\nA,healthy\nA,ill\n")
+    with pytest.raises(InvalidData, match="different things about 'A'"):
+        join_metadata(rows(("A", "x", 1.0)), path, "subject_id")
+    path.write_text("patient,diagnosis\nA,healthy\n")
+    with pytest.raises(InvalidData, match="neither 'image_id' nor 'subject_id'"):
+        join_metadata(rows(("A", "x", 1.0)), path, "subject_id")
+
+
+def test_a_condition_that_is_none_is_told() -> None:
+    table = rows(("A", "x", 1.0))
+    assert len(filter_rows(table, "value > 0 AND subject_id = 'A'")) == 1
+    with pytest.raises(UsageError, match="cannot read the condition"):
+        filter_rows(table, "colour = 'red'")
+    with pytest.raises(UsageError, match="no row fulfils"):
+        filter_rows(table, "value > 3")

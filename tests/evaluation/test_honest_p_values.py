@@ -1,0 +1,101 @@
+"""Proofs: without an effect about 5 % of comparisons are called significant; intervals hold the truth as often."""
+
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+
+from stroma.evaluation.comparison import compare_groups
+from stroma.evaluation.mean_tests import paired_t, welch_t
+from stroma.evaluation.rank_tests import rank_sum, signed_rank
+from stroma.evaluation.subject_values import subject_values
+
+TRIALS = 400
+LIMIT = 0.05 + 3 * (0.05 * 0.95 / TRIALS) ** 0.5  # three standard errors above the level
+
+
+def pixels(rng: np.random.Generator, *, subjects: int, paired: bool) -> pl.DataFrame:
+    """No effect: images of 20 pixels, 3 a subject and state; levels vary between subjects, states and images."""
+    columns: dict[str, list[object]] = {"subject_id": [], "image_id": [], "state": [], "sto2": []}
+    for subject in range(subjects):
+        level = rng.normal(0.6, 0.1)
+        states = ("a", "b") if paired else ("a" if subject < subjects // 2 else "b",)
+        for state in states:
+            here = level + rng.normal(0, 0.05)
+            for image in range(3):
+                values = here + rng.normal(0, 0.02) + rng.normal(0, 0.05, size=20)
+                columns["subject_id"] += [f"S{subject}"] * 20
+                columns["image_id"] += [f"S{subject}{state}{image}"] * 20
+                columns["state"] += [state] * 20
+                columns["sto2"] += values.tolist()
+    return pl.DataFrame(columns)
+
+
+def naive_p(table: pl.DataFrame) -> float:
+    """What a test of pixels says."""
+    first, second = (table.filter(state=state)["sto2"].to_numpy() for state in "ab")
+    return float(stats.ttest_ind(first, second).pvalue)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize(
+    ("subjects", "paired", "method"),
+    [(8, True, "auto"), (5, True, "auto"), (8, True, "mixed"), (10, False, "auto"), (6, False, "auto")],
+)
+def test_pixels_of_subjects_make_no_findings(subjects: int, paired: bool, method: str) -> None:
+    rng = np.random.default_rng(subjects + 100 * paired)
+    found = naive = 0
+    for _ in range(TRIALS):
+        table = pixels(rng, subjects=subjects, paired=paired)
+        values = subject_values(table, "sto2", "state")
+        comparison = compare_groups(values, paired=paired and method != "mixed", method=method)
+        found += comparison.table["p"][0] <= 0.05
+        naive += naive_p(table) <= 0.05
+    assert 0.005 < found / TRIALS <= LIMIT  # exact rank tests of few subjects stay below the level
+    assert naive / TRIALS > 0.4
+
+
+@pytest.mark.proof
+def test_four_labels_without_effect_make_a_finding_in_one_of_twenty_studies() -> None:
+    rng = np.random.default_rng(11)
+    found = {"holm": 0, "none": 0}
+    for _ in range(TRIALS):
+        table = pl.DataFrame(
+            {
+                "subject_id": [f"S{s}" for s in range(10)] * 8,
+                "label": np.repeat(list("klmn"), 20),
+                "state": np.tile(np.repeat(["a", "b"], 10), 4),
+                "value": rng.normal(size=80),
+            }
+        )
+        values = subject_values(table, "value", "state", by="label")
+        for correction in found:
+            p = compare_groups(values, paired=True, method="t", correction=correction).table["p_corrected"]
+            found[correction] += bool((p <= 0.05).any())
+    assert found["holm"] / TRIALS <= LIMIT
+    assert found["none"] / TRIALS > 0.12  # 1 - 0.95⁴ = 0.185
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("shift", [0.0, 0.8, 2.0])
+@pytest.mark.parametrize("test", [paired_t, welch_t, signed_rank, rank_sum])
+def test_intervals_of_effect_and_difference_hold_the_truth(test: Callable[..., object], shift: float) -> None:
+    rng = np.random.default_rng(round(10 * shift))
+    count, trials = 9, 1500
+    paired = test in (paired_t, signed_rank)
+    truth = {
+        paired_t: shift,
+        welch_t: shift,
+        signed_rank: 2 * stats.norm.cdf(shift * 2**0.5) - 1,  # of Walsh averages, as the sample grows
+        rank_sum: 2 * stats.norm.cdf(shift / 2**0.5) - 1,
+    }[test]
+    effect = difference = 0
+    for _ in range(trials):
+        first = np.zeros(count) if paired else rng.normal(size=count)
+        result = test(first, rng.normal(shift, 1, size=count))
+        effect += result.effect_low <= truth <= result.effect_high
+        difference += result.difference_low <= shift <= result.difference_high
+    assert difference / trials > 0.94
+    assert effect / trials > (0.94 if test in (paired_t, welch_t) else 0.92)
