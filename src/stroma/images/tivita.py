@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stroma.core.clock import stage
 from stroma.core.errors import InvalidData, UnreadableImage, UsageError
 from stroma.core.files import atomic_path
+from stroma.core.threads import in_threads
 from stroma.images.bands import check_channels
 from stroma.images.image import Box, Image, Level
 
@@ -121,8 +122,12 @@ def _native_copy(upright: NDArray[Any], channels: slice | list[int]) -> NDArray[
     count = upright[:0, :0, channels].shape[2]
     result = np.empty((height, width, count), dtype=np.float32)
     columns = max(1, _BLOCK_BYTES // max(1, 4 * height * count))
-    for x in range(0, width, columns):
-        result[:, x : x + columns] = upright[:, x : x + columns, channels]
+
+    def copy(block: int) -> None:
+        some = slice(block * columns, (block + 1) * columns)
+        result[:, some] = upright[:, some, channels]
+
+    in_threads(copy, -(-width // columns))
     return result
 
 

@@ -23,7 +23,7 @@ from stroma.regions.components import join_small
 COMPONENTS = 8  # principal components in the first steps
 COARSE_STEPS = 5  # on every second row and column
 FINE_STEPS = 1
-_BLOCKS = 8  # parts that threads take
+_BLOCKS = 32  # parts that threads take
 _CELLS_AT_ONCE = 32  # their spectra fit into the cache
 _NEIGHBOURS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
 

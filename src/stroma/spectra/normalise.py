@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stroma.core.errors import ConfigError
+from stroma.core.threads import in_threads
 
 _BLOCK = 4096  # spectra at a time: a block of 100 channels stays in the processor's cache
 
@@ -109,7 +110,9 @@ def _divided(
     """
     spectra = pixels.reshape(-1, pixels.shape[-1])
     result = np.empty(spectra.shape, dtype=np.float32)
-    for start in range(0, len(spectra), _BLOCK):
+
+    def divide(number: int) -> None:
+        start = number * _BLOCK
         block = spectra[start : start + _BLOCK].astype(np.float32, copy=own)
         without = ~measured(block) if own else None
         with np.errstate(invalid="ignore", over="ignore"):
@@ -121,6 +124,8 @@ def _divided(
         with np.errstate(invalid="ignore"):
             np.divide(block, total[:, None], out=out)
         out[without] = 0
+
+    in_threads(divide, -(-len(spectra) // _BLOCK))
     return result.reshape(pixels.shape)
 
 
