@@ -58,3 +58,19 @@ def through_palette(indices: NDArray[Any], palette: NDArray[np.uint8]) -> NDArra
     table[: len(palette)] = palette
     colours: NDArray[np.uint8] = table[indices]
     return colours
+
+
+def rgb_from_ycbcr(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Luma and two differences of colour as red, green, blue (ITU-R BT.601 at full range, as in JFIF 1.02, 1992).
+
+    Args:
+        pixels: (H, W, 3) uint8: Y, Cb, Cr.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    luma = pixels[:, :, 0].astype(np.float32)
+    blue, red = pixels[:, :, 1].astype(np.float32) - 128, pixels[:, :, 2].astype(np.float32) - 128
+    colours = np.stack([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], axis=2)
+    rounded: NDArray[np.uint8] = np.clip(np.rint(colours), 0, 255).astype(np.uint8)
+    return rounded

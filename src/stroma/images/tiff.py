@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stroma.core.errors import UnreadableImage, UsageError
 from stroma.images.bands import band_names
 from stroma.images.cache import DECODED
-from stroma.images.colour import channel_names
+from stroma.images.colour import RGB, channel_names
 from stroma.images.guard import foreign_bytes
 from stroma.images.image import Box, Image, Level, downsample_of
 from stroma.images.planes import Plane
@@ -46,6 +46,7 @@ class TiffImage(Image):
         t: Which time point; needed when there are several.
         wavelengths: Wavelength of each channel, in nm, or in µm when all are below 100; wins over what the file
             states (`tiff_bands.stack_wavelengths`).
+        rgb: Take three channels as red, green and blue though the file does not call them so.
 
     Raises:
         UnreadableImage: the file is damaged, holds volumes or a colour space that is not read, its pixels are
@@ -65,13 +66,14 @@ class TiffImage(Image):
         z: int | None = None,
         t: int | None = None,
         wavelengths: Sequence[float] | None = None,
+        rgb: bool = False,
     ) -> None:
         self.path = Path(path)
         self._choice, self._given_nm = Choice(series, z, t), wavelengths
         self._file: _File | None = _open(self.path, self._choice, self._given_nm)
         file = self._file
         self.levels = file.levels
-        self.channels = file.channels
+        self.channels = RGB if rgb and len(file.channels) == 3 else file.channels
         self.dtype, self.wavelengths_nm = file.dtype, file.wavelengths_nm
         self.mpp = one_mpp(*file.pixel_size_um, path=self.path, given=mpp)
 

@@ -11,9 +11,10 @@ import tifffile
 from numpy.typing import NDArray
 
 from stroma.core.errors import UnreadableImage
-from stroma.images.colour import over_white, through_palette, white_of
+from stroma.images.colour import over_white, rgb_from_ycbcr, through_palette, white_of
 
-_PHOTOMETRIC = tifffile.PHOTOMETRIC
+_PHOTOMETRIC, _COMPRESSION = tifffile.PHOTOMETRIC, tifffile.COMPRESSION
+_AS_RGB = "Export it as RGB"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Colours:
         inverted: Whether 0 is white.
     """
 
-    kind: Literal["plain", "palette", "bilevel", "over white"]
+    kind: Literal["plain", "palette", "bilevel", "over white", "ycbcr"]
     palette: NDArray[np.uint8] | None = None
     premultiplied: bool = False
     inverted: bool = False
@@ -51,9 +52,32 @@ class Colours:
             return through_palette(pixels[:, :, 0], self.palette)
         if self.kind == "over white":
             return over_white(pixels[:, :, :-1], pixels[:, :, -1], premultiplied=self.premultiplied)
+        if self.kind == "ycbcr":
+            return rgb_from_ycbcr(pixels)
         if self.kind == "bilevel":
             pixels = pixels.astype(np.uint8) * np.uint8(255)
         return white_of(pixels.dtype) - pixels if self.inverted else pixels
+
+
+_BECOMES_RGB = {
+    _COMPRESSION.JPEG,
+    _COMPRESSION.OJPEG,
+    _COMPRESSION.JPEG_LOSSY,
+    _COMPRESSION.ALT_JPEG,
+    _COMPRESSION.JPEGXR,
+    _COMPRESSION.JPEGXR_NDPI,
+    _COMPRESSION.JPEGXL,
+    _COMPRESSION.JPEGXL_DNG,
+    _COMPRESSION.WEBP,
+}
+"""Compressions whose decoders give RGB where the page says YCbCr."""
+
+
+def is_ycbcr(frame: Any) -> bool:
+    """Whether the decoded samples of a page (`tifffile.TiffPage`) are luma and differences of colour."""
+    if frame.compression == _COMPRESSION.APERIO_JP2000_YCBC:  # whatever its page says
+        return True
+    return frame.photometric == _PHOTOMETRIC.YCBCR and frame.compression not in _BECOMES_RGB
 
 
 def is_rgb(frame: Any) -> bool:
@@ -82,8 +106,12 @@ def colours_of(path: Path, tiff: Any, frame: Any, planes: int) -> Colours:
         return Colours("palette", palette=scaled.T.astype(np.uint8))
     if frame.photometric in (_PHOTOMETRIC.SEPARATED, _PHOTOMETRIC.CIELAB, _PHOTOMETRIC.ICCLAB, _PHOTOMETRIC.ITULAB):
         raise UnreadableImage(
-            f"stores {frame.photometric.name} colours, which are not read", where=path, next_step="Export it as RGB"
+            f"stores {frame.photometric.name} colours, which are not read", where=path, next_step=_AS_RGB
         )
+    if is_ycbcr(frame):
+        if frame.samplesperpixel != 3 or frame.dtype != np.uint8:
+            raise UnreadableImage("stores YCbCr colours of a kind that is not read", where=path, next_step=_AS_RGB)
+        return Colours("ycbcr")
     inverted = frame.photometric == _PHOTOMETRIC.MINISWHITE and frame.dtype.kind in "bu"
     if frame.dtype.kind == "b":
         return Colours("bilevel", inverted=inverted)

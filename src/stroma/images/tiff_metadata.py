@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree
 
@@ -10,9 +12,11 @@ from stroma.images.scale import from_print_resolution
 
 _MICROMETRES = {"m": 1e6, "dm": 1e5, "cm": 1e4, "mm": 1e3, "µm": 1.0, "nm": 1e-3, "Å": 1e-4, "in": 25_400.0}
 
+_SVS_MPP = re.compile(r"\|\s*MPP\s*=\s*([0-9]+\.?[0-9]*)")
+
 
 def named_channels(tiff: Any, series: int, count: int) -> tuple[str, ...]:
-    """The names that OME metadata gives the channels, or `gray`, or `channel 0`….
+    """The names that OME metadata or those of QPTIFF files give the channels, or `gray`, or `channel 0`….
 
     Args:
         tiff: An open `tifffile.TiffFile`.
@@ -22,13 +26,32 @@ def named_channels(tiff: Any, series: int, count: int) -> tuple[str, ...]:
     pixels = _ome_pixels(tiff, series)
     if pixels is not None:
         named = [element.get("Name") or "" for element in pixels if element.tag.endswith("}Channel")]
-        if len(named) == count and all(named) and len(set(named)) == count:
+        if _are_names(named, count):
             return tuple(named)
+    if tiff.is_qpi:
+        pages = tiff.series[series].pages
+        for element in ("Biomarker", "Name"):
+            named = [_qptiff_text(page, element) for page in pages]
+            if _are_names(named, count):
+                return tuple(named)
     return channel_names(count, rgb=False)
 
 
+def _are_names(names: Sequence[str], count: int) -> bool:
+    return len(names) == count and all(names) and len(set(names)) == count
+
+
+def _qptiff_text(page: Any, name: str) -> str:
+    """An element of the description that every page of a QPTIFF file (Akoya, PerkinElmer) has; empty without."""
+    try:
+        found = ElementTree.fromstring(page.description.strip()).find(name)
+    except ElementTree.ParseError:
+        return ""
+    return "" if found is None else (found.text or "").strip()
+
+
 def pixel_size_um(tiff: Any, frame: Any, series: int) -> tuple[float | None, float | None]:
-    """Width and height of a pixel in µm where OME, ImageJ or the resolution tags state them.
+    """Width and height of a pixel in µm where OME, ImageJ, Aperio or the resolution tags state them.
 
     Args:
         tiff: An open `tifffile.TiffFile`.
@@ -39,6 +62,9 @@ def pixel_size_um(tiff: Any, frame: Any, series: int) -> tuple[float | None, flo
     if pixels is not None:
         x, y = (_ome_length_um(pixels, f"PhysicalSize{axis}") for axis in "XY")
         return (x, y) if x or y else (None, None)
+    if tiff.is_svs:
+        stated = _SVS_MPP.search(tiff.pages.first.description)
+        return (float(stated[1]), float(stated[1])) if stated else (None, None)
     if tiff.is_imagej:
         unit = _MICROMETRES.get(_unit((tiff.imagej_metadata or {}).get("unit", "")))
     else:
