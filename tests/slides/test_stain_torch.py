@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stroma.core.errors import InvalidData, UsageError
 from stroma.slides.stain import REFERENCE_STAINS, Stains, normalise
 from stroma.slides.stain_fit import fit_stains
-from stroma.slides.stain_torch import fit_macenko_batch, normalise_batch
+from stroma.slides.stain_torch import fit_macenko_batch, fit_vahadane_batch, normalise_batch
 
 TRUTH = np.array([[0.65, 0.70, 0.29], [0.22, 0.80, 0.56]])
 TRUTH /= np.linalg.norm(TRUTH, axis=1, keepdims=True)
@@ -37,6 +37,18 @@ def test_macenko_of_a_batch_is_that_of_each_picture() -> None:
             np.testing.assert_allclose(found.matrix, expected.matrix, atol=1e-4)
             np.testing.assert_allclose(found.max_concentrations, expected.max_concentrations, atol=1e-4)
             assert found.white == white
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.1])
+def test_vahadane_of_a_batch_is_that_of_each_picture(sparsity: float) -> None:
+    """Pictures of different numbers of stained pixels are solved together."""
+    images = pictures()
+    images[0, :, :40] = 255
+    for found, image in zip(fit_vahadane_batch(batch_of(images), sparsity=sparsity), images, strict=True):
+        expected = fit_stains(image, "vahadane", sparsity=sparsity)
+        np.testing.assert_allclose(found.matrix, expected.matrix, atol=1e-5)
+        np.testing.assert_allclose(found.max_concentrations, expected.max_concentrations, atol=1e-4)
+        assert found.non_negative
 
 
 @pytest.mark.parametrize("method", ["macenko", "vahadane"])
@@ -85,6 +97,13 @@ def test_a_white_and_a_gray_picture_are_named() -> None:
     images[1] = np.random.default_rng(0).integers(20, 200, (50, 70, 1))
     with pytest.raises(InvalidData, match="picture 1 of the batch: the tissue has one colour"):
         fit_macenko_batch(batch_of(images))
+
+
+def test_vahadane_names_a_white_picture_too() -> None:
+    images = pictures(2)
+    images[1] = 255
+    with pytest.raises(InvalidData, match="picture 1 of the batch"):
+        fit_vahadane_batch(batch_of(images))
 
 
 def test_what_is_no_batch_is_refused() -> None:

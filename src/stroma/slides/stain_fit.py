@@ -16,10 +16,10 @@ StainMethod = Literal["macenko", "vahadane"]
 TOP_QUANTILE = 0.99
 _FEWEST_PIXELS = 10
 _ONE_STAIN = 1e-4
-_MAX_PIXELS = 100_000
+MAX_PIXELS = 100_000
 _MAX_SLIDE_PIXELS = 1_000_000
-_ITERATIONS = 500
-_CONVERGED = 1e-6
+ITERATIONS = 500
+CONVERGED = 1e-6
 
 
 def fit_stains(
@@ -185,11 +185,11 @@ def _macenko(density: NDArray[np.float64], percentile: float) -> NDArray[np.floa
 
 def _vahadane(density: NDArray[np.float64], sparsity: float) -> NDArray[np.float64]:
     """(2, 3), by turns the best concentrations, and then each stain (Mairal et al. 2010, algorithm 2)."""
-    sample = density[:: -(-len(density) // _MAX_PIXELS)]
+    sample = density[:: -(-len(density) // MAX_PIXELS)]
     stains: NDArray[np.float64] = REFERENCE_STAINS.matrix / np.linalg.norm(
         REFERENCE_STAINS.matrix, axis=1, keepdims=True
     )
-    for _ in range(_ITERATIONS):
+    for _ in range(ITERATIONS):
         before = stains
         amounts = unmix(sample, stains, non_negative=True, sparsity=sparsity)
         weights, sums = amounts.T @ amounts, amounts.T @ sample
@@ -199,6 +199,6 @@ def _vahadane(density: NDArray[np.float64], sparsity: float) -> NDArray[np.float
         for j in range(2):
             wanted = np.maximum(stains[j] + (sums[j] - weights[j] @ stains) / weights[j, j], 0)
             stains[j] = wanted / max(float(np.linalg.norm(wanted)), np.finfo(float).tiny)
-        if np.abs(stains - before).max() < _CONVERGED:
+        if np.abs(stains - before).max() < CONVERGED:
             break
     return stains

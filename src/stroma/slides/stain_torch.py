@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor
 from stroma.core.errors import InvalidData, UsageError
 from stroma.slides.stain import REFERENCE_STAINS, Stains, optical_density
 from stroma.slides.stain_fit import (
+    CONVERGED,
+    ITERATIONS,
+    MAX_PIXELS,
     TOP_QUANTILE,
     check_two_colours,
     haematoxylin_first,
@@ -67,11 +71,77 @@ def fit_macenko_batch(
     _check(images)
     stains = []
     for index, picture in enumerate(images):
-        try:
+        with _named(index):
             stains.append(_fit(_density(picture.flatten(1), white), min_density, percentile, white))
-        except InvalidData as error:
-            raise InvalidData(error.what, where=f"picture {index} of the batch", next_step=error.next_step) from error
     return stains
+
+
+def fit_vahadane_batch(
+    images: Tensor, *, min_density: float = 0.15, sparsity: float = 0.1, white: float = 255.0
+) -> list[Stains]:
+    """The stains of each picture after Vahadane et al. 2016; see `stroma.slides.stain_fit.fit_stains`.
+
+    All pictures are solved together, in float64 where the device has it.
+
+    Args:
+        images: (B, 3, H, W) uint8 on any device.
+        min_density: Smallest optical density of a pixel that counts, in every channel.
+        sparsity: Penalty on concentrations.
+        white: Value of a pixel without any stain.
+
+    Raises:
+        InvalidData: a picture, whose number is given, shows less than two stains.
+        UsageError: `images` has another shape or type.
+    """
+    _check(images)
+    real = torch.float32 if images.device.type == "mps" else torch.float64
+    densities = _density(images.flatten(2), white).transpose(1, 2)
+    samples, stains = [], []
+    for index, density in enumerate(densities):
+        stained = density[(density >= min_density).all(dim=1)].to(real)
+        with _named(index):
+            check_two_colours(_array(stained.T @ stained), len(stained), len(density))
+        samples.append(stained[:: -(-len(stained) // MAX_PIXELS)])
+    matrices = _vahadane(torch.nn.utils.rnn.pad_sequence(samples, batch_first=True), sparsity)
+    for index, density in enumerate(densities):
+        with _named(index):
+            matrix = haematoxylin_first(matrices[index])
+            amounts = _unmix(density.T[None], [Stains(matrix, np.ones(2), white, non_negative=True)])[0]
+            largest = np.array([_upper_quantile(row, TOP_QUANTILE) for row in amounts])
+            stains.append(stains_of(matrix, largest, white, non_negative=True))
+    return stains
+
+
+@contextmanager
+def _named(index: int) -> Iterator[None]:
+    try:
+        yield
+    except InvalidData as error:
+        raise InvalidData(error.what, where=f"picture {index} of the batch", next_step=error.next_step) from error
+
+
+def _vahadane(samples: Tensor, sparsity: float) -> NDArray[np.float64]:
+    """(B, 2, 3) stains of densities (B, N, 3), which are filled up with zeros: these have no concentrations."""
+    start = REFERENCE_STAINS.matrix / np.linalg.norm(REFERENCE_STAINS.matrix, axis=1, keepdims=True)
+    stains = torch.tensor(start, dtype=samples.dtype, device=samples.device).expand(len(samples), 2, 3).clone()
+    moving = torch.ones(len(samples), dtype=torch.bool, device=samples.device)
+    for _ in range(ITERATIONS):
+        before = stains.clone()
+        wanted = samples @ stains.transpose(1, 2) - sparsity
+        cosine = (stains[:, 0] * stains[:, 1]).sum(dim=1)[:, None, None]
+        both = (wanted - cosine * wanted.flip(2)) / (1 - cosine**2).clamp(min=1e-12)
+        alone = torch.where(wanted >= wanted.flip(2), wanted.clamp(min=0), 0)
+        amounts = torch.where(both.amin(dim=2, keepdim=True) >= 0, both, alone)
+        weights, sums = amounts.transpose(1, 2) @ amounts, amounts.transpose(1, 2) @ samples
+        for j in range(2):
+            rest = (weights[:, j : j + 1] @ stains)[:, 0]
+            step = (sums[:, j] - rest) / weights[:, j, j, None].clamp(min=1e-12)
+            stains[:, j] = torch.nn.functional.normalize((stains[:, j] + step).clamp(min=0), dim=1, eps=1e-12)
+        stains = torch.where(moving[:, None, None], stains, before)
+        moving &= (stains - before).abs().amax(dim=(1, 2)) >= CONVERGED
+        if not bool(moving.any()):
+            break
+    return _array(stains)
 
 
 def _restain(images: Tensor, sources: list[Stains], target: Stains) -> Tensor:
