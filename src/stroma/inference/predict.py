@@ -1,4 +1,4 @@
-"""`stroma predict`: apply a run to the images of one of its sets, or to any images."""
+"""`stroma predict`: apply a run, or any published or imported weights, to images."""
 
 from __future__ import annotations
 
@@ -15,30 +15,38 @@ from PIL import Image as PillowImage
 from pydantic import Field
 
 from stroma.core.clock import StageClock, stage
-from stroma.core.config import dump_yaml, to_plain
+from stroma.core.device import resolve_device
 from stroma.core.done import done_path, is_complete, write_done
 from stroma.core.errors import UsageError
 from stroma.core.extras import require
-from stroma.core.files import atomic_path, id_to_name, write_text
+from stroma.core.files import atomic_path, id_to_name, read_json, write_json
 from stroma.core.items import Done, map_items
 from stroma.core.progress import track
 from stroma.core.provenance import InputRecord, Provenance
 from stroma.core.tables import write_table
 from stroma.core.verbs import Device, Flag, VerbOptions, VerbResult, Workers, write_failures
+from stroma.images.image import Image
 from stroma.images.open import open_image
-from stroma.inference.schema import PREDICTIONS_FORMAT, PREDICTIONS_SCHEMA
+from stroma.inference.schema import CLASSES_FORMAT, PREDICTIONS_FORMAT, PREDICTIONS_SCHEMA, classes_schema
+from stroma.inference.source import ModelSource, OpenModel
 from stroma.prepare.inputs import find_inputs
+from stroma.runs.card import ModelCard
 from stroma.runs.run import Run
 from stroma.sampling.source import open_input
 from stroma.study.labels import LabelMapping
+from stroma.study.selection import Where
 
 PREDICTION_FORMAT = "prediction/1"
+MODEL_CARD = "model.json"
+_WARNINGS_SHOWN = 5
 
 
 class PredictOptions(VerbOptions):
     """Options of `stroma predict`."""
 
-    run: Annotated[Path, Flag(argument=True, setting=False)] = Field(description="A run folder")
+    model: Annotated[str, Flag(argument=True, setting=False)] = Field(
+        description="A run folder, a published name, a weight file, an archive or a folder of weights"
+    )
     inputs: Annotated[tuple[Path, ...], Flag(argument=True, setting=False)] = Field(
         (), description="Images, folders or quoted patterns (default: a set of the run's study)"
     )
@@ -51,10 +59,37 @@ class PredictOptions(VerbOptions):
     fold: Annotated[tuple[str, ...], Flag(setting=False)] = Field(
         (), description="Folds to average (default: all; repeatable)"
     )
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto is float32")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "float32", description="auto takes bfloat16 on processors that compute in it"
+    )
+    architecture: str | None = Field(None, description="As in 'stroma models import', for files that do not tell")
+    class_names: tuple[str, ...] = Field(
+        (), description="Names of the classes in the order of the outputs, for weights that do not tell (repeatable)"
+    )
+    prepare: str | None = Field(
+        None, description="From stored values to the input, for weights that do not tell: '[l1]', '[divide]', '[]'"
+    )
+    weights_dir: Annotated[Path | None, Flag(setting=False)] = Field(None, description="Folder of fetched weights")
+    accept_licence: Annotated[bool, Flag(setting=False)] = Field(
+        False, description="Accept a licence that forbids commercial use"
+    )
     batch_size: Annotated[int, Flag(setting=False)] = Field(8, ge=1, description="Samples per forward pass")
+    where: Annotated[Where, Flag(setting=False)] = None
     device: Device = "auto"
     workers: Workers = 1
+
+    @property
+    def source(self) -> ModelSource:
+        """The model, as its networks are found by."""
+        return ModelSource(
+            self.model,
+            fold=self.fold,
+            architecture=self.architecture,
+            class_names=self.class_names,
+            prepare=self.prepare,
+            weights_dir=self.weights_dir,
+            accept_licence=self.accept_licence,
+        )
 
 
 @dataclass(frozen=True)
@@ -66,71 +101,91 @@ class _Item:
     path: Path
     folds: tuple[str, ...]
     in_study: bool
+    options: tuple[tuple[str, Any], ...] = ()
 
     def __str__(self) -> str:
         return self.image_id
 
 
 def predict(options: PredictOptions) -> VerbResult:
-    """Apply a trained run to images and write one PNG of class indices per image.
+    """Apply a model to images: a map of class indices (PNG) for each, or a table with a row for each.
 
-    Without INPUTS it predicts a set of the run's own study: `stroma predict RUN --images test`. Several folds are
-    an ensemble: their class probabilities are averaged. Images that are complete are skipped.
+    MODEL is anything that `stroma models` and `stroma train` know: a run folder, a published name
+    (`image@2022-…`, `deepcmorph/tcga`), a weight file or archive. Models that classify whole images (DeepCMorph)
+    write `predictions.parquet` with the class and its probability; all others one PNG per image. The model's card
+    is written beside the results.
+
+    Without INPUTS a run predicts a set of its own study: `stroma predict RUN --images test`. Several folds are an
+    ensemble: their class probabilities are averaged. Images that are complete are skipped.
 
     Args:
         options: What to predict, with what, and where to.
     """
     require("torch", extra="learn", feature="prediction")
-    run = Run.open(options.run)
+    if not options.inputs and options.source.run is None:
+        raise UsageError(
+            "is no run with a study of its own, so there is nothing to predict",
+            where=options.model,
+            next_step="Give images: stroma predict MODEL IMAGE… -o OUT",
+        )
     if options.inputs and options.output is None:
         raise UsageError("predicting other images needs a folder for the results", next_step="Add --output FOLDER")
-    output = options.output or run.folder / "predictions" / options.images
-    items = _foreign_items(options, run) if options.inputs else _study_items(options, run)
+    found = options.source.open()
+    output = options.output or Path(options.model) / "predictions" / options.images
+    items = _foreign_items(options, found) if options.inputs else _study_items(options, found)
     if options.dry_run:
         lines = [f"would predict {item.image_id} with {'+'.join(item.folds)}" for item in items]
         return VerbResult(lines=lines, summary={"images": len(items)})
-    write_text(output / "labels.yaml", dump_yaml(to_plain(run.labels)))
-    todo, skipped = _split_complete(items, options, run, output)
-    worker = _Worker(options, output)
-    clock, done, failed = StageClock(), list(skipped), []
-    for outcome in track(map_items(worker, todo, workers=options.workers), "predicting", len(todo)):
+    found.card.written_labels.save(output / "labels.yaml")
+    todo, skipped = _split_complete(items, options, found, output)
+    clock, done, failed, warnings = StageClock(), list(skipped), [], list[str]()
+    for outcome in track(map_items(_Worker(options, output), todo, workers=options.workers), "predicting", len(todo)):
         clock.add(outcome.clock)
         if isinstance(outcome, Done):
             done.append(outcome.item)
+            warnings += [f"{outcome.item}: {warning}" for warning in outcome.result]
         else:
             failed.append(outcome)
-    provenance = Provenance(PREDICTIONS_FORMAT, _settings(options, run, tuple(run.folds)))
-    rows = [
-        (item.image_id, item.subject_id, "+".join(item.folds), f"{id_to_name(item.image_id)}.png")
-        for item in sorted(done, key=lambda item: item.image_id)
-    ]
-    table = pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row")
-    write_table(table, output / "predictions.parquet", provenance)
-    write_failures(output, failed, provenance)
-    next_verb = () if options.inputs else (f"stroma evaluate {run.folder} --images {options.images}",)
+    settings = _settings(options, found, found.folds)
+    _write_table(output, sorted(done, key=lambda item: item.image_id), found.card, settings)
+    found.card.save(output / MODEL_CARD)
+    write_failures(output, failed, Provenance(PREDICTIONS_FORMAT, settings))
     return VerbResult(
         output=output,
+        lines=_remarks(found.card, warnings),
+        details={"warnings": warnings, "licence": found.card.licence},
         done=len(todo) - len(failed),
         skipped=len(skipped),
         failed=failed,
-        next=next_verb,
+        next=() if options.inputs else (f"stroma evaluate {options.model} --images {options.images}",),
         clock=clock,
     )
 
 
-def _study_items(options: PredictOptions, run: Run) -> list[_Item]:
+def _remarks(card: ModelCard, warnings: Sequence[str]) -> list[str]:
+    """What a reader of the results has to know."""
+    lines = [f"warning: {warning}" for warning in warnings[:_WARNINGS_SHOWN]]
+    if len(warnings) > _WARNINGS_SHOWN:
+        lines.append(f"and {len(warnings) - _WARNINGS_SHOWN} more warnings (--json lists all)")
+    lines += [f"note: {note}" for note in card.notes]
+    if card.licence:
+        lines.append(f"non-commercial: these results may not be used commercially ({card.licence})")
+    return lines
+
+
+def _study_items(options: PredictOptions, found: OpenModel) -> list[_Item]:
     """Test images by all folds, validation images by the folds that did not train on them."""
-    study = run.study
+    run = _run_of(found)
+    study = run.study.filtered(options.where)
     subjects = dict(study.catalog.select("image_id", "subject_id").rows())
-    folds = tuple(options.fold) or tuple(run.folds)
     by_image: dict[str, list[str]] = {}
-    for fold in folds:
-        run.card(fold)
+    for fold in found.folds:
         for image_id in run.images_of(options.images, fold):
-            by_image.setdefault(image_id, []).append(fold)
+            if options.where is None or image_id in study:
+                by_image.setdefault(image_id, []).append(fold)
     if not by_image:
         raise UsageError(
-            f"has no {options.images} images",
+            f"has no {options.images} images" + (f" that fulfil {options.where}" if options.where else ""),
             where=run.folder / "splits.parquet",
             next_step="Use --images validation, or give images to predict",
         )
@@ -140,32 +195,44 @@ def _study_items(options: PredictOptions, run: Run) -> list[_Item]:
     ]
 
 
-def _foreign_items(options: PredictOptions, run: Run) -> list[_Item]:
-    folds = tuple(options.fold) or tuple(run.folds)
-    cubes = run.card(folds[0]).wavelengths_nm is not None if folds else False
-    found = find_inputs(options.inputs, output=options.output, cubes=cubes)
-    return [_Item(source.image_id, source.subject_id, source.path, folds, False) for source in found.sources]
+def _run_of(found: OpenModel) -> Run:
+    if found.run is None:
+        raise UsageError("these weights belong to no run", next_step="Give images to predict")
+    return found.run
 
 
-def _settings(options: PredictOptions, run: Run, folds: Sequence[str]) -> dict[str, Any]:
-    weights = {fold: run.card(fold).weights_sha256 for fold in folds}
-    return {**options.settings(), "weights": weights}
+def _foreign_items(options: PredictOptions, found: OpenModel) -> list[_Item]:
+    cubes = found.card.wavelengths_nm is not None
+    sources = find_inputs(options.inputs, output=options.output, cubes=cubes, where=options.where).sources
+    return [
+        _Item(s.image_id, s.subject_id, s.path, found.folds, False, tuple(sorted(s.options.items()))) for s in sources
+    ]
 
 
-def _item_provenance(item: _Item, options: PredictOptions, run: Run) -> Provenance:
-    settings = _settings(options, run, item.folds)
+def _settings(options: PredictOptions, found: OpenModel, folds: Sequence[str]) -> dict[str, Any]:
+    """What results depend on, and the licence they inherit."""
+    from stroma.models.precision import inference_precision
+
+    precision = inference_precision(options.precision, resolve_device(options.device))
+    weights = {fold: found.weights[fold] for fold in folds}
+    licence = {"non_commercial": found.card.licence} if found.card.licence else {}
+    return {**options.settings(), "precision": precision, "weights": weights, **licence}
+
+
+def _item_provenance(item: _Item, options: PredictOptions, found: OpenModel) -> Provenance:
+    settings = _settings(options, found, item.folds)
     return Provenance(PREDICTION_FORMAT, settings, (InputRecord.of(item.image_id, item.path),))
 
 
 def _split_complete(
-    items: Sequence[_Item], options: PredictOptions, run: Run, output: Path
+    items: Sequence[_Item], options: PredictOptions, found: OpenModel, output: Path
 ) -> tuple[list[_Item], list[_Item]]:
     todo, complete = [], []
     for item in items:
         record = done_path(output, item.image_id)
         if options.overwrite or not item.path.exists():
             todo.append(item)
-        elif is_complete(record, _item_provenance(item, options, run), verify=options.verify):
+        elif is_complete(record, _item_provenance(item, options, found), verify=options.verify):
             complete.append(item)
         else:
             todo.append(item)
@@ -174,34 +241,65 @@ def _split_complete(
 
 @dataclass(frozen=True)
 class _Worker:
-    """Predicts one item; loads the run's networks once per process."""
+    """Predicts one item; loads the networks once per process."""
 
     options: PredictOptions
     output: Path
 
-    def __call__(self, item: _Item) -> None:
-        predictor, run = _load(self.options, item.folds)
+    def __call__(self, item: _Item) -> tuple[str, ...]:
+        found = self.options.source.open()
+        predictor = _predictor(self.options, item.folds)
         record = done_path(self.output, item.image_id)
-        provenance = _item_provenance(item, self.options, run)
-        modality = run.config.input.modality
-        image = open_input(run.study, item.image_id, modality, run.stores) if item.in_study else open_image(item.path)
-        with image:
-            labels = predictor.predict_labels(image, item.image_id)
+        provenance = _item_provenance(item, self.options, found)
+        with _opened(item, found) as image:
+            warnings: tuple[str, ...] = predictor.warnings(image)
+            if found.card.dense:
+                labels = predictor.predict_labels(image, item.image_id)
+            else:
+                probabilities = predictor.predict_classes(image)
         with stage("write"):
             record.unlink(missing_ok=True)
-            path = write_labels(self.output / f"{id_to_name(item.image_id)}.png", labels, run.labels)
+            name = id_to_name(item.image_id)
+            if found.card.dense:
+                path = write_labels(self.output / f"{name}.png", labels, found.card.written_labels)
+            else:
+                values = dict(zip(found.card.labels.names, map(float, probabilities), strict=True))
+                path = write_json(self.output / f"{name}.json", {"probabilities": values})
             write_done(record, provenance, [path])
+        return warnings
+
+
+def _opened(item: _Item, found: OpenModel) -> Image:
+    if not item.in_study:
+        return open_image(item.path, **dict(item.options))
+    run = _run_of(found)
+    return open_input(run.study, item.image_id, run.config.input.modality, run.stores)
 
 
 @lru_cache(maxsize=4)
-def _load(options: PredictOptions, folds: tuple[str, ...]) -> tuple[Any, Run]:
-    from stroma.inference.predictor import Predictor
-
-    run = Run.open(options.run)
-    predictor = Predictor.from_run(
-        run, folds, device=options.device, precision=options.precision, batch_size=options.batch_size
+def _predictor(options: PredictOptions, folds: tuple[str, ...]) -> Any:
+    return options.source.open().predictor(
+        folds, device=options.device, precision=options.precision, batch_size=options.batch_size
     )
-    return predictor, run
+
+
+def _write_table(output: Path, done: Sequence[_Item], card: ModelCard, settings: dict[str, Any]) -> None:
+    """`predictions.parquet`: where each map lies, or each image's class with the probabilities of all."""
+    start = [(item.image_id, item.subject_id, "+".join(item.folds)) for item in done]
+    names = [id_to_name(item.image_id) for item in done]
+    if card.dense:
+        rows: list[Any] = [(*row, f"{name}.png") for row, name in zip(start, names, strict=True)]
+        table = pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row")
+        write_table(table, output / "predictions.parquet", Provenance(PREDICTIONS_FORMAT, settings))
+        return
+    rows = []
+    for row, name in zip(start, names, strict=True):
+        values = read_json(output / f"{name}.json")["probabilities"]
+        probabilities = [float(values[label]) for label in card.labels.names]
+        best = int(np.argmax(probabilities))
+        rows.append((*row, card.labels.names[best], probabilities[best], probabilities))
+    table = pl.DataFrame(rows, schema=classes_schema(len(card.labels)), orient="row")
+    write_table(table, output / "predictions.parquet", Provenance(CLASSES_FORMAT, settings))
 
 
 def write_labels(path: Path, labels: NDArray[np.uint8], mapping: LabelMapping) -> Path:

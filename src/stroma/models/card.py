@@ -52,6 +52,7 @@ class PublishedModel(Section):
         class_order: Whether that order is documented, inferred without a check (`unverified`), or unknown.
         output: `map` (logits per pixel), `class` (logits per image) or `features` (one vector per image).
         activation: What turns logits into probabilities.
+        threshold: Probability from which a class that a sigmoid finds is present.
         features: Length of the feature vector, where the network gives one.
         modality: `hsi`, `rgb`, `tpi` (tissue parameter images), `hsi-pair` or `table`.
         channel_order: Order of the channels.
@@ -81,6 +82,7 @@ class PublishedModel(Section):
     class_order: Literal["documented", "unverified", "unknown"] = "unknown"
     output: Literal["map", "class", "features"]
     activation: Literal["softmax", "sigmoid", "none"] = "softmax"
+    threshold: float = 0.5
     features: int | None = None
     modality: Literal["hsi", "rgb", "tpi", "hsi-pair", "table"]
     channel_order: str = ""

@@ -129,6 +129,7 @@ def _glomeruli() -> PublishedModel:
         class_order="documented",
         output="map",
         activation="sigmoid",
+        threshold=0.45,
         modality="rgb",
         channel_order="R, G, B",
         prepare=_rgb(mean=mean, std=std),

@@ -95,7 +95,7 @@ class Description:
             wavelengths_nm=known,
             prepare=Preparation.model_validate({"steps": run.preparation}),
             modality=modality,
-            granularity=published.granularity if published else Component(name="image"),
+            granularity=published.granularity if published else run.granularity,
             published=published,
         )
 

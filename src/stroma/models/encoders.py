@@ -85,10 +85,7 @@ def load_encoder(
     require("timm", extra="learn", feature=f"the encoder '{name}'")
     device = resolve_device(device)
     from stroma.models.encoder_network import encoder_network
-    from stroma.models.precision import computes_bfloat16
-
-    if precision == "auto":
-        precision = "bfloat16" if computes_bfloat16(device) else "float32"
+    from stroma.models.precision import inference_precision
 
     built = encoder_network(
         name,
@@ -100,7 +97,13 @@ def load_encoder(
         accept_licence=accept_licence,
     )
     return NetworkEncoder(
-        name, built.network, built.identity, built.data, input_px=input_px, device=device, precision=precision
+        name,
+        built.network,
+        built.identity,
+        built.data,
+        input_px=input_px,
+        device=device,
+        precision=inference_precision(precision, device),
     )
 
 

@@ -146,6 +146,20 @@ class HtcRun:
         return ["divide"] if self.channels == 3 else []
 
     @property
+    def granularity(self) -> Component:
+        """The samples it was trained on, as its class, its sections or the folder of its kind tell."""
+        kind = f"{get(self.config, 'lightning_class') or ''} {self.folder.absolute().parent.name}"
+        superpixels = get(self.config, "input/superpixels")
+        if superpixels and self.per_sample:
+            segments = superpixels.get("n_segments") if isinstance(superpixels, Mapping) else None
+            return Component.model_validate({"name": "superpixel", **({"segments": segments} if segments else {})})
+        if "superpixel_classification" in kind:
+            return Component(name="superpixel")
+        if "median_pixel" in kind:
+            return Component(name="spectrum")
+        return Component(name="pixel" if self.model.name.startswith("spectrum_") else "image")
+
+    @property
     def per_sample(self) -> bool:
         """Whether the network gives one answer a sample rather than one a pixel."""
         return self.model.name != "segmentation"

@@ -215,6 +215,19 @@ def _check_alike(descriptions: Sequence[Description], name: str | Path) -> None:
             )
 
 
+def load_descriptions(members: Sequence[Member], name: str | Path) -> Description:
+    """What the networks of an ensemble have in common, completed from the tensors of the first.
+
+    Raises:
+        UsageError: they have other channels or classes than one another.
+    """
+    _check_alike([member.description for member in members], name)
+    first = members[0].description
+    if first.model.name in ("table", "image_table", "deepcmorph"):
+        return _complete(first, members[0].read())
+    return first
+
+
 def loaded(network: nn.Module) -> Loaded:
     """What `load_model` knows about a network that it returned.
 

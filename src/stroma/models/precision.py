@@ -70,6 +70,18 @@ def computes_bfloat16(device: str) -> bool:
     return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
+def inference_precision(wanted: str, device: str) -> str:
+    """`float32` or `bfloat16`; `auto` is bfloat16 on devices that compute in it.
+
+    Args:
+        wanted: `auto`, `float32` or `bfloat16`.
+        device: From `resolve_device`.
+    """
+    if wanted != "auto":
+        return wanted
+    return "bfloat16" if computes_bfloat16(device) else "float32"
+
+
 def fold_normalisation(network: nn.Module) -> None:
     """Fold batch normalisations into the convolution before them in the same `nn.Sequential`, in place."""
     for module in network.modules():

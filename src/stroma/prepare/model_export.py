@@ -10,7 +10,7 @@ from pydantic import Field
 from stroma.core.extras import require
 from stroma.core.files import write_json
 from stroma.core.verbs import Flag, VerbOptions, VerbResult
-from stroma.prepare.model_import import parse_component
+from stroma.runs.components import parse_component
 
 
 class ExportOptions(VerbOptions):

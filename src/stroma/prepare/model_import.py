@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from stroma.core.component import Component
 from stroma.core.config import dump_yaml, to_plain
 from stroma.core.done import done_path, is_complete, write_done
 from stroma.core.errors import ConfigError
@@ -18,8 +16,8 @@ from stroma.core.provenance import InputRecord, Provenance
 from stroma.core.verbs import Flag, Output, VerbOptions, VerbResult
 from stroma.models.card import WEIGHTS_FORMAT, WeightsCard
 from stroma.runs.card import ModelCard
-from stroma.sampling.preparation import Preparation
-from stroma.study.labels import LabelMapping
+from stroma.runs.components import parse_component, parse_preparation
+from stroma.runs.foreign import card_of, why_not_predictable
 
 if TYPE_CHECKING:
     from stroma.models.describe import Description
@@ -43,6 +41,9 @@ class ImportOptions(VerbOptions):
     class_names: tuple[str, ...] = Field(
         (), description="Names of the classes in the order of the outputs (repeatable)"
     )
+    prepare: str | None = Field(
+        None, description="From stored values to its input, where not known: '[l1]', '[divide]', '[]'"
+    )
     weights_dir: Annotated[Path | None, Flag(setting=False)] = Field(None, description="Folder of fetched weights")
     accept_licence: Annotated[bool, Flag(setting=False)] = Field(
         False, description="Accept a licence that forbids commercial use"
@@ -53,7 +54,7 @@ def import_weights(options: ImportOptions) -> VerbResult:
     """Import weights of other projects: one folder `folds/<name>` per network, safetensors beside its card.
 
     Every key of a file is taken, translated, or left out for a reason; keys left over are an error that lists them.
-    Networks that give a map of exclusive classes become a run that `stroma predict` takes.
+    Networks that give classes become a run that `stroma predict` takes.
 
     Args:
         options: What to import, and where to.
@@ -95,22 +96,6 @@ def import_weights(options: ImportOptions) -> VerbResult:
     )
 
 
-def parse_component(text: str | None) -> Component | None:
-    """A component from the command line: a name, or a mapping in YAML.
-
-    Raises:
-        ConfigError: it is neither.
-    """
-    if text is None:
-        return None
-    try:
-        return Component.model_validate(yaml.safe_load(text))
-    except (yaml.YAMLError, ValidationError) as error:
-        raise ConfigError(
-            f"'{text}' names no architecture", next_step="Give a name, or {name: segmentation, encoder: resnet34}"
-        ) from error
-
-
 def _import_one(member: Member, options: ImportOptions) -> tuple[list[Path], KeyReport]:
     from safetensors.torch import save_file
 
@@ -133,7 +118,7 @@ def _import_one(member: Member, options: ImportOptions) -> tuple[list[Path], Key
         output=description.output,
         activation=description.activation,
         wavelengths_nm=description.wavelengths_nm,
-        prepare=description.prepare,
+        prepare=description.prepare if options.prepare is None else parse_preparation(options.prepare),
         modality=description.modality,
         granularity=description.granularity,
         published=description.published,
@@ -142,50 +127,33 @@ def _import_one(member: Member, options: ImportOptions) -> tuple[list[Path], Key
         weights_sha256=sha256(weights),
     )
     files = [weights, write_json(folder / "weights.json", to_plain(card))]
-    if is_predictable(description):
-        files.append(_model_card(description, names, card).save(folder / "card.json"))
+    predictable = _card(description, options, card.weights_sha256)
+    if predictable is not None:
+        files.append(predictable.save(folder / "card.json"))
     return files, report
 
 
-def is_predictable(description: Description) -> bool:
-    """Whether `stroma predict` can apply it: exclusive classes per pixel, with a known preparation."""
-    per_pixel = description.output == "map" or description.model.name.startswith("spectrum_")
-    return per_pixel and description.activation == "softmax" and description.prepare is not None
-
-
-def _model_card(description: Description, names: tuple[str, ...], card: WeightsCard) -> ModelCard:
-    labels = names or tuple(f"class_{index}" for index in range(description.classes))
-    per_pixel = description.model.name.startswith("spectrum_")  # these take whole cubes at prediction
-    granularity = Component(name="image") if per_pixel else description.granularity
-    bands = description.wavelengths_nm if description.modality == "hsi" else None
-    published = description.published
-    return ModelCard(
-        model=description.model,
-        channels=description.channels,
-        wavelengths_nm=bands,
-        mpp=published.mpp if published else None,
-        prepare=description.prepare or Preparation(),
-        granularity=granularity,
-        labels=LabelMapping.of(labels),
-        licence=published.licence if published and published.non_commercial else None,
-        weights_sha256=card.weights_sha256,
-    )
+def _card(description: Description, options: ImportOptions, weights_sha256: str) -> ModelCard | None:
+    """The card that `stroma predict` reads; none for networks that it cannot apply."""
+    prepare = None if options.prepare is None else parse_preparation(options.prepare)
+    if why_not_predictable(description) or (prepare is None and description.prepare is None):
+        return None
+    return card_of(description, class_names=options.class_names, prepare=prepare, weights_sha256=weights_sha256)
 
 
 def _write_run(options: ImportOptions, description: Description, provenance: Provenance) -> list[Path]:
     """What makes the folder a run: `run.json`, `labels.yaml` and the part of `config.yaml` that prediction reads."""
-    if not is_predictable(description):
+    card = _card(description, options, "")
+    if card is None:
         return []
-    names = options.class_names or description.class_names
-    labels = LabelMapping.of(names or tuple(f"class_{index}" for index in range(description.classes)))
     config: dict[str, Any] = {
         "data": {"study": "study.yaml"},
-        "input": {"prepare": to_plain(description.prepare or Preparation())},
+        "input": {"prepare": to_plain(card.prepare)},
         "model": to_plain(description.model),
     }
     run = {**provenance.to_dict(), "format": "run/1", "study": "study.yaml"}
     return [
-        write_text(options.output / "labels.yaml", dump_yaml(to_plain(labels))),
+        card.written_labels.save(options.output / "labels.yaml"),
         write_text(options.output / "config.yaml", dump_yaml(config)),
         write_json(options.output / "run.json", run),
     ]

@@ -153,7 +153,7 @@ def _learn_organs(steps: _Steps, folder: Path, options: DemoOptions, common: dic
     write_text(config, dump_yaml({**CONFIG, "train": {**CONFIG["train"], "epochs": options.epochs}}))
     training = TrainOptions(config=config, output=run, device=options.device, overwrite=options.overwrite)
     steps.run(f"Train a U-Net for {options.epochs} epochs", train_verb, training)
-    prediction = PredictOptions(run=run, device=options.device, **common)
+    prediction = PredictOptions(model=str(run), device=options.device, **common)
     steps.run("Predict the subjects that were kept aside", predict, prediction)
     steps.run("Judge them subject by subject", evaluate, EvaluateOptions(run=run, workers=1, **common))
     return run
