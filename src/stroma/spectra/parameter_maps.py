@@ -88,7 +88,7 @@ def published_parameters(
     """All parameters with a published formula that the wavelengths cover, and the water band.
 
     Args:
-        cube: (H, W, C) reflectance.
+        cube: (H, W, C) reflectance, or (n, C), which gives maps (n,).
         wavelengths_nm: (C,).
         constants: All numbers of the formulas.
 

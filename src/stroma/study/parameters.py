@@ -75,6 +75,33 @@ def read_parameters(
     return _best(recording, constants, cube)
 
 
+def parameters_at(
+    recording: Recording,
+    pixels: NDArray[np.bool_],
+    cube: NDArray[Any],
+    source: str = "auto",
+    constants: ParameterConstants | None = None,
+) -> TissueParameters:
+    """As `read_parameters`, for some pixels only, so that formulas are not evaluated elsewhere.
+
+    Args:
+        recording: Which one.
+        pixels: (H, W), which of its pixels, n of them.
+        cube: (H, W, C), all of it.
+        source: See `read_parameters`.
+        constants: All numbers of the formulas.
+
+    Returns:
+        Maps of (n,) values, in raster order.
+    """
+    if source == "published" or (source == "auto" and not parameter_files(recording)):
+        _, nm = _spectra(recording, cube)
+        return published_parameters(cube[pixels], nm, constants)
+    found = read_parameters(recording, source, constants, cube=cube)
+    values = {name: value[pixels] for name, value in found.values.items()}
+    return TissueParameters(values, found.sources, found.background[pixels])
+
+
 def _best(recording: Recording, constants: ParameterConstants | None, cube: NDArray[Any] | None) -> TissueParameters:
     """Each parameter from htc, else from the camera, else by its formula."""
     parts = [_from_htc(recording, constants, cube)]
