@@ -7,15 +7,17 @@ from stroma.prepare import annotation_options as options
 from stroma.prepare import annotations
 from stroma.prepare.annotation_pairs import AnnotationPairsOptions, make_pairs
 from stroma.prepare.qupath_scripts import QuPathScriptsOptions, write_qupath_scripts
+from stroma.reports.agreement import AgreementOptions, annotator_agreement
 
 command = click.Group(
     "annotations",
-    help="Drawn and detected objects: import, export, convert, summary, pairs of tiles, scripts for QuPath.",
+    help="Drawn and detected objects: import, export, convert, summary, agreement, pairs of tiles, QuPath scripts.",
     commands=[
         verb_command("import", options.AnnotationImportOptions, annotations.import_annotations),
         verb_command("export", options.AnnotationConvertOptions, annotations.export_annotations),
         verb_command("convert", options.AnnotationConvertOptions, annotations.convert_annotations),
         verb_command("summary", options.AnnotationSummaryOptions, annotations.summarise_annotations),
+        verb_command("agreement", AgreementOptions, annotator_agreement),
         verb_command("pairs", AnnotationPairsOptions, make_pairs),
         verb_command("scripts", QuPathScriptsOptions, write_qupath_scripts),
     ],
