@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field
 
 from stroma.core.clock import StageClock
@@ -18,13 +17,11 @@ from stroma.core.verbs import Flag, Inputs, Output, VerbOptions
 from stroma.images.open import missing
 from stroma.prepare.annotation_files import SUFFIXES, AnnotatedFile, ReadRules, read_annotation_file
 from stroma.prepare.annotation_images import Images
+from stroma.prepare.annotation_study import study_annotations
 from stroma.regions.annotation import Annotation
 from stroma.regions.check import find_problems, repair, require_no_problems
 from stroma.regions.masks import parse_colour
-from stroma.regions.outlines import polygons_from_mask
-from stroma.study.labels import IGNORE
 from stroma.study.listing import list_files
-from stroma.study.study import open_study
 
 Format = Literal["geojson", "coco", "rle", "mask"]
 ObjectType = Literal["auto", "annotation", "detection"]
@@ -189,7 +186,11 @@ def _expand(inputs: Sequence[Path]) -> list[Path]:
 
 def _read(path: Path, rules: ReadRules, options: AnnotationOptions) -> list[tuple[AnnotatedFile, list[str]]]:
     """The annotations of one file, checked, with notes about them."""
-    files = _of_study(path) if path.suffix in (".yaml", ".yml") else read_annotation_file(path, rules)
+    files = (
+        study_annotations(path, rules.images)
+        if path.suffix in (".yaml", ".yml")
+        else read_annotation_file(path, rules)
+    )
     result = []
     for file in files:
         if options.repair:
@@ -213,24 +214,3 @@ def _mended(index: int, annotation: Annotation, path: Path) -> Annotation:
         return repair(annotation)
     except InvalidData as error:
         raise InvalidData(f"object {index}: {error.what}", where=path) from error
-
-
-def _of_study(path: Path) -> list[AnnotatedFile]:
-    """What the annotators of a study marked, as outlines of its masks."""
-    study = open_study(path)
-    result = []
-    for annotator in study.annotators:
-        for image_id in study.annotated(annotator):
-            marked = study.annotated_mask(image_id, annotator)
-            values, shapes = polygons_from_mask(
-                np.where(marked.labels == IGNORE, 0, marked.labels.astype(np.int64) + 1)
-            )
-            names = study.labels.names
-            objects = tuple(
-                Annotation(shape, label=names[value - 1], colour=parse_colour(study.labels.colour(names[value - 1])))
-                for value, shape in zip(values.tolist(), shapes, strict=True)
-            )
-            height, width = marked.labels.shape
-            file = AnnotatedFile(image_id, objects, None, (height, width), marked.layer, marked.annotator, exact=True)
-            result.append(file)
-    return result

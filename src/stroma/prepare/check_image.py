@@ -22,6 +22,7 @@ from stroma.images.tivita_rgb import CUBE_ENDING
 from stroma.prepare.check_pixels import THUMBNAIL_PX, Pixels, difference_hash, look_at
 from stroma.regions.masks import check_size
 from stroma.study.labels import IGNORE
+from stroma.study.marks import count_marks
 from stroma.study.recording import Recording
 from stroma.study.study import Study, open_study
 
@@ -231,20 +232,22 @@ def _annotations(
     counted: Counter[str] = Counter()
     for name in recording.annotation_names:
         try:
-            mask = recording.mask(name)
+            marks = count_marks(recording.study, image_id, *name.split("#", 1))
             if facts.shape is not None:
-                check_size(mask.labels, *facts.shape[:2], where=None)
+                check_size(np.broadcast_to(np.uint8(0), marks.size), *facts.shape[:2], where=None)
         except StromaError as error:
             where = f"{Path(error.where).name} " if error.where else ""
             found.append(Finding(image_id, "error", "mask", path, f"has the annotation {name}: {where}{error.what}"))
             continue
-        present = np.bincount(mask.labels.ravel(), minlength=256)
+        present = marks.pixels
         counted.update({label: int(present[index]) for index, label in enumerate(known.names) if present[index]})
         if not present[:IGNORE].any():
             text = f"has the annotation {name}, which marks no pixel"
             found.append(Finding(image_id, "warning", "mask", path, text))
-        if mask.overlap_px:
-            text = f"has {mask.overlap_px:,} pixels to which {name} gives several labels; they count as not annotated"
+        if marks.overlap_px:
+            text = (
+                f"has {marks.overlap_px:,} pixels to which {name} gives several labels; they count as not annotated"
+            )
             found.append(Finding(image_id, "warning", "overlap", path, text))
         unlisted = {label for index, label in enumerate(known.names) if present[index]} - set(listed or ())
         if unlisted and isinstance(listed, list):

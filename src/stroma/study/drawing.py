@@ -85,14 +85,23 @@ class Drawing:
             for value in np.unique(values).tolist():
                 inside = mask_from_polygons(shapes[values == value], x, y, w, h, downsample=downsample)
                 parts.append((value, inside.astype(bool)))
-            size = (max(1, round(h / downsample)), max(1, round(w / downsample)))
-            mask, count = compose_binaries([*parts, (IGNORE, np.zeros(size, dtype=bool))], outside=self.outside)
+            if len({value for value, _ in parts}) < 2:
+                mask, count = _filled(parts, (round(h / downsample), round(w / downsample)), self.outside), 0
+            else:
+                mask, count = compose_binaries(parts, outside=self.outside)
         if count and self.overlap == "error":
             raise InvalidData(
                 f"{count:,} pixels of '{self.image_id}' lie in objects of several classes",
                 next_step="Correct the objects, or set 'overlap: last' or 'overlap: ignore' in study.yaml",
             )
         return mask, count
+
+
+def _filled(parts: Sequence[tuple[int, NDArray[np.bool_]]], size: tuple[int, int], outside: int) -> NDArray[np.uint8]:
+    mask = np.full((max(1, size[0]), max(1, size[1])), outside, dtype=np.uint8)
+    for value, inside in parts:
+        mask[inside] = value
+    return mask
 
 
 def _laid_over(

@@ -121,9 +121,11 @@ def _unmatched(
         elif row is None:
             yield Problem(file, f"has no row in {path.name}")
     used = set(found.rows)
-    for row, name in enumerate(table[key].to_list()):
-        if row not in used and name is not None:
-            yield Problem(path.name, f"has a row for '{name}', which is no image of the study")
+    rest = [name for row, name in enumerate(table[key].to_list()) if row not in used and name is not None]
+    if rest:
+        text = f"has a row for '{rest[0]}', which is no image of the study"
+        text += f" (and {len(rest) - 1:,} more such rows)" if len(rest) > 1 else ""
+        yield Problem(path.name, text, harmless=None not in used)  # a table may describe more than what is here
     if found.by_beginning:
         place = found.by_beginning[0]
         row = found.rows[place] or 0

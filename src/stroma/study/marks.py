@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 LARGEST_PX = 500_000_000
 """Pixels of the largest image whose outlines are drawn as one mask."""
 _KEPT = 4
+_WINDOW_PX = 4096
 
 
 def read_marks(study: Study, row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> AnnotatedMask:
@@ -34,7 +36,7 @@ def read_marks(study: Study, row: dict[str, Any], rows: Sequence[dict[str, Any]]
         InvalidData: an unknown label, a mask or outlines that contradict the image, or an image too large to be
             drawn whole.
     """
-    if not _are_drawn(rows):
+    if not are_drawn(rows):
         return read_labels(
             rows,
             study.root,
@@ -65,7 +67,7 @@ def read_marks_window(
     """Read a window (x, y, w, h) of the marks; 255 beyond the image. See `Study.mask_region`."""
     columns = sample_positions(window[0], window[2], downsample)
     lines = sample_positions(window[1], window[3], downsample)
-    if _are_drawn(rows):
+    if are_drawn(rows):
         drawing = drawing_of(study, row, rows)
         height, width = drawing.size
         mask, _ = drawing.window(*window, downsample=downsample)
@@ -76,6 +78,47 @@ def read_marks_window(
     mask[(lines < 0) | (lines >= height), :] = IGNORE
     mask[:, (columns < 0) | (columns >= width)] = IGNORE
     return mask
+
+
+@dataclass(frozen=True)
+class MarkCounts:
+    """How much one annotator marked in one image.
+
+    Attributes:
+        size: (height, width) of the mask in pixels.
+        pixels: (256,) pixels of each class index; of `IGNORE` at 255.
+        overlap_px: Pixels in the masks of several labels that count as not annotated.
+    """
+
+    size: tuple[int, int]
+    pixels: NDArray[np.int64]
+    overlap_px: int
+
+
+def count_marks(study: Study, image_id: str, layer: str, annotator: str) -> MarkCounts:
+    """Count the pixels of each class; outlines and run lengths are drawn in windows, however large the image is.
+
+    Raises:
+        InvalidData: as `Study.read_annotation` raises.
+    """
+    rows = [row for row in study.annotation_rows(image_id) if (row["layer"], row["annotator"]) == (layer, annotator)]
+    if not rows or not are_drawn(rows):
+        mask = study.read_annotation(image_id, layer, annotator)
+        height, width = mask.labels.shape
+        return MarkCounts((height, width), _counts(mask.labels), mask.overlap_px)
+    drawing = drawing_of(study, study.row(image_id), rows)
+    height, width = drawing.size
+    pixels, overlap_px = np.zeros(256, dtype=np.int64), 0
+    for y in range(0, height, _WINDOW_PX):
+        for x in range(0, width, _WINDOW_PX):
+            part, both_px = drawing.window(x, y, min(_WINDOW_PX, width - x), min(_WINDOW_PX, height - y))
+            pixels += _counts(part)
+            overlap_px += both_px
+    return MarkCounts((height, width), pixels, overlap_px)
+
+
+def _counts(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
+    return np.bincount(mask.ravel(), minlength=256)
 
 
 def drawing_of(study: Study, row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Drawing:
@@ -104,5 +147,6 @@ def drawing_of(study: Study, row: dict[str, Any], rows: Sequence[dict[str, Any]]
     return kept[key]
 
 
-def _are_drawn(rows: Sequence[dict[str, Any]]) -> bool:
+def are_drawn(rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether annotations are outlines, points or run lengths rather than mask files."""
     return all(row["kind"] in DRAWN_KINDS for row in rows)
