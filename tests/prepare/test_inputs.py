@@ -34,6 +34,17 @@ def test_a_folder_is_searched_for_suffixes_of_readers(tmp_path: Path) -> None:
     assert ids(tmp_path) == ["a/deep/Übersicht #1, a+b", "a/x", "b"]
 
 
+def test_ome_zarr_folders_are_images_like_files(tmp_path: Path) -> None:
+    for name in ("a.ome.zarr", "P1/b.zarr"):
+        touch(tmp_path / name, [".zgroup", "0/0.0.0"])
+        (tmp_path / name / ".zattrs").write_text('{"multiscales": [{}]}')
+    touch(tmp_path / "cube.zarr", [".zgroup"])  # no OME-Zarr
+    touch(tmp_path, ["c.png"])
+    assert ids(tmp_path) == ["P1/b", "a", "c"]
+    assert ids(tmp_path / "*.zarr") == ["a"]
+    assert ids(tmp_path / "P1" / "b.zarr") == ["b"]
+
+
 def test_subjects_are_unknown_so_each_image_is_its_own(tmp_path: Path) -> None:
     found = find_inputs([touch(tmp_path, ["a.png", "b.png"])])
     assert [(s.image_id, s.subject_id) for s in found.sources] == [("a", "a"), ("b", "b")]

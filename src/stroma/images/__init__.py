@@ -13,6 +13,7 @@ registry = Registry(
         "envi": "stroma.images.envi:EnviImage",
         "matlab": "stroma.images.matlab:MatlabImage",
         "numpy": "stroma.images.numpy_cube:NumpyImage",
+        "ome_zarr": "stroma.images.ome_zarr:OmeZarrImage",
         "zarr": "stroma.images.zarr_cube:ZarrImage",
         "openslide": "stroma.images.slide:SlideImage",
         "tiff": "stroma.images.tiff:TiffImage",

@@ -12,7 +12,7 @@ from stroma.core.errors import MissingFile, StromaError, UnreadableImage, UsageE
 from stroma.images import registry
 from stroma.images.image import Image
 
-READERS = ("tivita", "store", "envi", "matlab", "numpy", "zarr", "openslide", "tiff", "picture")
+READERS = ("tivita", "store", "envi", "matlab", "numpy", "ome_zarr", "zarr", "openslide", "tiff", "picture")
 """Our readers, in the order in which they are asked; each has `suffixes` and `accepts(path) -> bool`."""
 
 
@@ -21,11 +21,13 @@ def open_image(path: str | Path, *, reader: str | None = None, **options: Any) -
 
     Args:
         path: A Tivita cube (`*_SpecCube.dat`) or its folder, an ENVI cube (its `.hdr` or data file), a cube in
-            a MATLAB or NumPy file or a Zarr folder, a slide that OpenSlide reads, a PNG, JPEG, BMP or TIFF.
+            a MATLAB or NumPy file or a Zarr folder, a slide that OpenSlide reads, OME-Zarr, a PNG, JPEG, BMP or
+            TIFF.
         reader: Name of a reader instead of asking each: one of `READERS` (`tivita`, `envi`, `tiff`, …), or of a
             plug-in.
         **options: Passed on to the reader: `mpp=0.5` where a file does not say, `series=`, `z=` and `t=` where a
-            TIFF holds several images, `variable=` where a MATLAB or NumPy file holds several arrays.
+            TIFF or an OME-Zarr folder holds several images, `variable=` where a MATLAB or NumPy file holds several
+            arrays.
 
     Returns:
         The image; nothing but its header has been read.
@@ -55,8 +57,8 @@ def open_image(path: str | Path, *, reader: str | None = None, **options: Any) -
     raise UnreadableImage(
         f"is not an image Stroma can read ({path.stat().st_size:,} bytes, suffix '{path.suffix}')",
         where=path,
-        next_step="Readable are Tivita, ENVI, MATLAB, NumPy and Zarr cubes, slides known to OpenSlide, PNG, JPEG, BMP"
-        " and TIFF",
+        next_step="Readable are Tivita, ENVI, MATLAB, NumPy and Zarr cubes, slides known to OpenSlide, OME-Zarr, PNG,"
+        " JPEG, BMP and TIFF",
     )
 
 

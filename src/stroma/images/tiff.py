@@ -55,7 +55,7 @@ class TiffImage(Image):
         UsageError: there is no such series, plane or time point.
     """
 
-    suffixes: ClassVar[tuple[str, ...]] = (".tif", ".tiff")
+    suffixes: ClassVar[tuple[str, ...]] = (".tif", ".tiff", ".qptiff", ".btf")
 
     def __init__(
         self,

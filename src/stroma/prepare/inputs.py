@@ -12,6 +12,7 @@ from typing import Any
 from stroma.core.errors import InvalidData, MissingFile, UsageError
 from stroma.core.files import id_to_name
 from stroma.images import registry
+from stroma.images.ome_zarr import OmeZarrImage
 from stroma.images.open import READERS, missing
 from stroma.images.zarr_cube import ZarrImage
 from stroma.study.config import STUDY_FILE
@@ -23,6 +24,7 @@ from stroma.study.study import open_study
 
 _CUBE_READERS = ("tivita", "envi", "matlab", "numpy", "zarr")
 _DICOM_HEADER = 256 * 1024
+_NO_STUDY = "Describe the images with 'stroma init FOLDER' and name its study.yaml"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ class Found:
     notes: tuple[str, ...]
 
 
-def find_inputs(inputs: Sequence[Path], *, output: Path | None = None, cubes: bool = False) -> Found:
+def find_inputs(
+    inputs: Sequence[Path], *, output: Path | None = None, cubes: bool = False, where: str | None = None
+) -> Found:
     """Find the slides and pictures, or the hyperspectral cubes, that `inputs` name.
 
     A file is taken as it is. In a folder (and what lies below it) and among the matches of a pattern, files
@@ -72,11 +76,12 @@ def find_inputs(inputs: Sequence[Path], *, output: Path | None = None, cubes: bo
         inputs: Files, folders, patterns (`*`, `?`, `[…]`, `**`), or `study.yaml` files.
         output: The verb's own output folder.
         cubes: Look for hyperspectral cubes instead of slides and pictures.
+        where: Only the images of studies that fulfil this condition: see `stroma.study.selection`.
 
     Raises:
         MissingFile: a path does not exist, a pattern matches nothing, a folder holds no image.
         InvalidData: two images have the same id; both paths are named.
-        UsageError: the inputs lie on different drives.
+        UsageError: the inputs lie on different drives, or `where` is given and an input is no study.
     """
     files: dict[Path, None] = {}
     roots: list[Path] = []
@@ -85,10 +90,12 @@ def find_inputs(inputs: Sequence[Path], *, output: Path | None = None, cubes: bo
     subjects_known: list[bool] = []
     for entry in inputs:
         if entry.suffix.lower() in {".yaml", ".yml"} and entry.is_file():
-            found, known = _of_study(entry)
+            found, known = _of_study(entry, where)
             studies += found
             subjects_known.append(known)
             continue
+        if where is not None:
+            raise UsageError("is no study, to which --where could apply", where=entry, next_step=_NO_STUDY)
         root, matches = _expand(entry, output, notes, _suffixes(cubes))
         roots.append(root)
         files.update(dict.fromkeys(matches))
@@ -98,11 +105,12 @@ def find_inputs(inputs: Sequence[Path], *, output: Path | None = None, cubes: bo
     return Found(tuple(sources), bool(sources) and not plain and all(subjects_known), tuple(notes))
 
 
-def _of_study(path: Path) -> tuple[list[Source], bool]:
-    study = open_study(path)
+def _of_study(path: Path, where: str | None) -> tuple[list[Source], bool]:
+    study = open_study(path, where)
     rows = study.catalog.select("image_id", "subject_id").iter_rows()
     sources = [
-        Source(image, subject, _absolute(study.image_path(image)), study.config.open) for image, subject in rows
+        Source(image, subject, _absolute(study.image_path(image)), study.open_options(image))
+        for image, subject in rows
     ]
     return sources, study.subject_known
 
@@ -120,8 +128,9 @@ def _expand(entry: Path, output: Path | None, notes: list[str], suffixes: tuple[
     if not glob.has_magic(str(entry)):
         raise missing(entry)
     matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
-    found = [file for match in matches if match.is_dir() for file in _in_folder(match, output, notes, suffixes)]
-    found += _images_among([match for match in matches if match.is_file()], suffixes)
+    folders = [match for match in matches if match.is_dir() and not ZarrImage.accepts(match)]
+    found = [file for match in folders for file in _in_folder(match, output, notes, suffixes)]
+    found += _images_among([match for match in matches if match not in folders], suffixes)
     if not found:
         raise MissingFile(
             f"matches {len(matches)} files, none of them a slide or picture" if matches else "matches no file",
@@ -139,7 +148,7 @@ def _in_folder(folder: Path, output: Path | None, notes: list[str], suffixes: tu
     notes += [f"left out: {folder / problem.path} {problem.message}" for problem in listing.problems]
     if (folder / STUDY_FILE).is_file():
         notes.append(f"not used: {folder / STUDY_FILE}; name the file itself to take its ids and subjects")
-    candidates = [folder / path for path in listing.files if not is_hidden(path)]
+    candidates = [folder / path for path in (*listing.files, *listing.folders) if not is_hidden(path)]
     if output is not None and folder in _absolute(output).parents:
         candidates = [path for path in candidates if _absolute(output) not in path.parents]
     return _images_among(candidates, suffixes)
@@ -149,7 +158,7 @@ def _images_among(paths: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path
     """Those that end as a reader wants it and belong to no other slide, and of a DICOM slide the first file."""
     kept: list[Path] = []
     series: set[tuple[Path, bytes]] = set()
-    candidates = [path for path in paths if path.name.lower().endswith(suffixes)]
+    candidates = [path for path in paths if path.name.lower().endswith(suffixes) and _is_file_or_zarr(path)]
     parts = companions(path.as_posix() for path in candidates)
     for path in candidates:
         if parts.hold(path.as_posix()):
@@ -161,6 +170,10 @@ def _images_among(paths: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path
             series.add(identity)
         kept.append(path)
     return kept
+
+
+def _is_file_or_zarr(path: Path) -> bool:
+    return not path.is_dir() or OmeZarrImage.accepts(path)
 
 
 def _suffixes(cubes: bool) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ TIFF_SUFFIXES = frozenset(TiffImage.suffixes)
 SLIDE_SUFFIXES = frozenset(SlideImage.suffixes)
 IMAGE_SUFFIXES = PICTURE_SUFFIXES | TIFF_SUFFIXES | SLIDE_SUFFIXES
 _BEFORE_TIFF = (".ome", ".qptiff")
+_AFTER_FORMAT = TIFF_SUFFIXES | {".zarr"}
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ class Pattern:
 
 
 def without_suffix(path: str) -> str:
-    """The path without its suffix; `.ome.tif` counts as one suffix."""
+    """The path without its suffix; `.ome.tif` and `.ome.zarr` count as one suffix."""
     stem = path[: _dot(path)]
-    if suffix_of(path) in TIFF_SUFFIXES and stem.lower().endswith(_BEFORE_TIFF):
+    if suffix_of(path) in _AFTER_FORMAT and stem.lower().endswith(_BEFORE_TIFF):
         stem = stem[: stem.rindex(".")]
     return stem
 
