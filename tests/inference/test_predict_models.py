@@ -315,3 +315,57 @@ def test_a_large_picture_is_not_classified_as_one_sample(deepcmorph: Path) -> No
         predictor.predict_classes(slide)
     with pytest.raises(UsageError, match="gives no maps"):
         predictor.predict_strips(slide)
+
+
+def test_a_training_starts_from_weights_by_name_and_carries_their_licence(tmp_path: Path) -> None:
+    """The trained card builds the network without the weights it came from, and keeps their name."""
+    from stroma.runs.run import Run
+    from stroma.training.train import load_run_config, train
+    from tests.tiny import picture_study
+
+    torch.manual_seed(0)
+    state = segmentation_model(channels=3, classes=19, encoder="resnet18").state_dict()
+    source = o.htc_run(tmp_path / "source", {"fold_0": state}, o.htc_config("image", 3, encoder="resnet18"))
+    picture_study(tmp_path / "study")
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"data: {{study: study}}\nmodel: {{name: '{source.as_posix()}'}}\ninput: {{prepare: {{steps: [divide]}}}}\n"
+        "sampling: {samples_per_epoch: 8, batch_size: 4}\ntrain: {epochs: 1, folds: [fold_0]}\n"
+        "execution: {device: cpu}\n"
+    )
+    train(load_run_config(config), tmp_path / "run")
+    (source / "config.json").unlink()
+    card = Run.open(tmp_path / "run").card("fold_0")
+    assert card.model.name == "segmentation"
+    assert card.origin is not None
+    assert "fold fold_0, SHA-256" in card.origin
+    assert cli(["predict", str(tmp_path / "run"), "--images", "test"]) == 0
+
+
+def test_features_are_marked_too_and_encoders_may_be_files(
+    tmp_path: Path, deepcmorph: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiles = pictures(tmp_path / "tiles", (64, 64))
+    file = next(deepcmorph.glob("DeepCMorph*.pth"))
+    names = ["deepcmorph/crc", str(file)]
+    for out, encoder in zip("ab", names, strict=True):
+        arguments = ["embed", str(tiles), "-o", str(tmp_path / out), "--encoder", encoder, "--precision", "float32"]
+        assert cli([*arguments, "--weights-dir", str(deepcmorph), "--accept-licence"]) == 0
+        assert "non-commercial: these features may not be used commercially (CC BY-NC-SA" in capsys.readouterr().out
+    tables = [pl.read_parquet(next((tmp_path / out / "features").glob("*.parquet"))) for out in "ab"]
+    assert tables[0].equals(tables[1])
+    torch.save(SpectrumMLP(channels=3, classes=2).state_dict(), tmp_path / "mlp.pth")
+    arguments = ["embed", str(tiles), "-o", str(tmp_path / "c"), "--encoder", str(tmp_path / "mlp.pth")]
+    assert cli(arguments) == 2
+    assert "gives classes, not feature vectors" in capsys.readouterr().err
+
+
+def test_tiles_of_another_resolution_than_the_encoders_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stroma.models.colour_texture import ColourTexture
+
+    monkeypatch.setattr(ColourTexture, "mpp", 0.5)
+    tiles = pictures(tmp_path / "tiles", (64, 64))
+    assert cli(["embed", str(tiles), "-o", str(tmp_path / "out"), "--encoder", "colour-texture"]) == 0
+    assert "resolution not known; colour-texture was trained at 0.5" in capsys.readouterr().out

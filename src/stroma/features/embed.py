@@ -36,7 +36,9 @@ class EmbedOptions(VerbOptions):
         min_length=1, description="Output folders of 'stroma tile', or pictures of which each is a tile"
     )
     output: Output
-    encoder: str = Field(description="colour-texture, an encoder of the catalogue or of timm, or hf-hub:owner/name")
+    encoder: str = Field(
+        description="colour-texture, an encoder of the catalogue or of timm, hf-hub:owner/name, or a file or folder"
+    )
     weights: str | None = Field(
         None, description="pretrained (what timm or the Hub offers; used when not given), random, or a weight file"
     )
@@ -113,6 +115,7 @@ def embed(options: EmbedOptions) -> VerbResult:
     return VerbResult(
         output=options.output,
         summary={"tiles": sum(map(count_rows, complete)), **_describe(encoder)},
+        lines=[*_resolution_warnings([t for t in missing if t.item not in lost], encoder), *_licence(encoder)],
         next=[f"stroma cluster {quote(str(options.output))} -o {quote(f'{options.output}-clusters')} --clusters 8"],
         done=len(missing) - len(failed),
         skipped=len(found) - len(missing),
@@ -185,6 +188,25 @@ def _write_sources(output: Path, found: list[TileSet], provenance: Provenance) -
         for image, subject, path in read_sources(output).iter_rows():
             rows.setdefault(image, (image, subject, Path(path)))
     write_sources(output, rows.values(), provenance)
+
+
+def _resolution_warnings(sets: list[TileSet], encoder: Encoder) -> list[str]:
+    """A line where tiles have another resolution than the encoder was trained at, or none that is known."""
+    if encoder.mpp is None:
+        return []
+    lines = []
+    for tiles in sets:
+        found = tiles.addresses()["mpp"].unique().to_list()
+        wrong = [mpp for mpp in found if mpp is not None and not 0.8 <= mpp / encoder.mpp <= 1.25]
+        here = f"{wrong[0]:g} µm per pixel" if wrong else "resolution not known" if None in found else ""
+        if here:
+            lines.append(f"warning: {tiles.item}: {here}; {encoder.name} was trained at {encoder.mpp:g}")
+    return lines
+
+
+def _licence(encoder: Encoder) -> list[str]:
+    licence = encoder.identity.get("licence")
+    return [f"non-commercial: these features may not be used commercially ({licence})"] if licence else []
 
 
 def _describe(encoder: Encoder) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class ColourTexture:
 
     name = "colour-texture"
     dim = len(FEATURE_NAMES)
+    mpp: float | None = None
 
     def __init__(self, input_px: int | None = None) -> None:
         self.side = input_px

@@ -19,11 +19,12 @@ from stroma.models.card import PublishedModel
 from stroma.models.catalogue import find, is_published
 from stroma.models.describe import Description
 from stroma.models.load import load_member
-from stroma.models.locate import Member, published_members
-from stroma.models.timm_network import fetch_timm_weights, timm_network
+from stroma.models.locate import Member, locate, published_members
+from stroma.models.timm_network import fetch_timm_weights, is_timm, timm_network
 from stroma.models.timm_weights import load_timm_weights
 from stroma.models.weights_file import read_weights
 from stroma.models.weights_folder import weights_folder
+from stroma.sampling.preparation import Preparation
 
 PRETRAINED, RANDOM = "pretrained", "random"
 _WITHOUT = (
@@ -39,7 +40,8 @@ class EncoderNetwork:
     Attributes:
         network: (B, 3, H, W) → (B, D).
         identity: What its features depend on, as plain values.
-        data: `mean`, `std`, `interpolation`, `input_size` and `fixed` (whether it takes one size only).
+        data: `mean`, `std`, `interpolation`, `input_size`, `fixed` (whether it takes one size only) and, where known,
+            `mpp`.
     """
 
     network: nn.Module
@@ -59,10 +61,16 @@ def encoder_network(
 ) -> EncoderNetwork:
     """Build the network of an encoder; parameters and errors as in `load_encoder`."""
     card = _published_encoder(name)
-    if card is not None:
+    if card is None and not is_timm(name) and Path(name).exists():
+        network, identity, data = _of_path(Path(name), weights)
+    elif card is not None:
         network, identity = _published(card, weights, seed, weights_dir, accept_licence)
-        data = {**_statistics(card), "interpolation": "bicubic", "input_size": (3, *(card.input_px or (224, 224)))}
-        data["fixed"] = False
+        data = {
+            **_mean_std(card.prepare, Path(card.name)),
+            "interpolation": "bicubic",
+            "input_size": (3, *(card.input_px or (224, 224))),
+        }
+        data |= {"fixed": False, "mpp": card.mpp}
     else:
         network, identity = _of_timm(name, weights, seed)
         config: Any = getattr(network, "pretrained_cfg", {})
@@ -70,6 +78,59 @@ def encoder_network(
     blocks = {} if num_blocks == 1 and not avg_pool else {"num_blocks": num_blocks, "avg_pool": avg_pool}
     features = feature_network(network, num_blocks=num_blocks, avg_pool=avg_pool)
     return EncoderNetwork(features, {**identity, **blocks}, data)
+
+
+def _of_path(path: Path, weights: str) -> tuple[nn.Module, dict[str, Any], dict[str, Any]]:
+    """The encoder in a file, a folder of one file, or a folder of `stroma models import`."""
+    if weights != PRETRAINED:
+        raise UsageError("a file or folder holds weights already", where=path, next_step="Leave out --weights")
+    members = locate(path)
+    if len(members) > 1:
+        names = ", ".join(member.path.name for member in members[:4])
+        raise UsageError(f"holds {len(members)} networks ({names}); features are those of one", where=path)
+    network, description, _ = load_member(members[0])
+    if description.channels != 3:
+        raise UsageError(f"takes {description.channels} channels, and tiles have 3", where=path)
+    without_classes: Any = getattr(network, "reset_classifier", None)
+    if description.output == "class" and without_classes is not None:
+        without_classes(0)
+    elif description.output != "features" and description.model.name != "deepcmorph":
+        raise UsageError("gives classes, not feature vectors", where=path, next_step="Apply it: stroma predict")
+    statistics = _mean_std(description.prepare, path)
+    published = description.published
+    licence = {"licence": published.licence} if published and published.non_commercial else {}
+    identity = {
+        "name": published.name if published else description.model.name,
+        "weights": "file",
+        "weights_sha256": sha256(members[0].path),
+        **licence,
+    }
+    side = published.input_px if published and published.input_px else (224, 224)
+    mpp = published.mpp if published else None
+    return (
+        network,
+        identity,
+        {**statistics, "interpolation": "bicubic", "input_size": (3, *side), "fixed": False, "mpp": mpp},
+    )
+
+
+def _mean_std(prepare: Preparation | None, where: Path) -> dict[str, Any]:
+    """Mean and standard deviation of a preparation of 8-bit pictures: `divide`, then `mean_std` or nothing.
+
+    Raises:
+        UsageError: nothing is known, or it holds other steps.
+    """
+    names = None if prepare is None else [step.name for step in prepare.steps]
+    if prepare is None or names not in (["divide"], ["divide", "mean_std"]):
+        known = (
+            "is not known" if names is None else f"is {' → '.join(names) or 'nothing'}, which tiles of 8 bit are not"
+        )
+        raise UsageError(
+            f"how its tiles are normalised {known}",
+            where=where,
+            next_step="Name the encoder, and the file as its weights: --encoder NAME --weights FILE",
+        )
+    return prepare.steps[1].parameters if len(prepare.steps) > 1 else {"mean": [0.0] * 3, "std": [1.0] * 3}
 
 
 def _published_encoder(name: str) -> PublishedModel | None:
@@ -83,11 +144,6 @@ def _published_encoder(name: str) -> PublishedModel | None:
             next_step="See: stroma models list, and take an encoder",
         )
     return card
-
-
-def _statistics(card: PublishedModel) -> dict[str, Any]:
-    step = next((step for step in card.prepare.steps if step.name == "mean_std"), None)
-    return step.parameters if step else {"mean": [0.0] * 3, "std": [1.0] * 3}
 
 
 def _published(

@@ -29,11 +29,13 @@ class Encoder(Protocol):
         name: As given to `load_encoder`.
         dim: Length of a feature vector, D.
         identity: What the features depend on, as plain values: it goes into the provenance of every features file.
+        mpp: Resolution it was trained at in µm per pixel, where known.
     """
 
     name: str
     dim: int
     identity: Mapping[str, Any]
+    mpp: float | None
 
     def __call__(self, tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Encode RGB tiles, each (h, w, 3) uint8, into (len(tiles), D) float32; each tile by itself."""
@@ -56,8 +58,9 @@ def load_encoder(
 
     Args:
         name: `colour-texture`, an encoder of the catalogue (`prostate_small`, `deepcmorph/tcga`, `uni`), any timm
-            network (`resnet18`, `vit_small_patch16_224.dino`, `xcit_small_12_p16_224`), or `hf-hub:owner/name` for a
-            timm network on the Hugging Face Hub.
+            network (`resnet18`, `vit_small_patch16_224.dino`, `xcit_small_12_p16_224`), `hf-hub:owner/name` for a
+            timm network on the Hugging Face Hub, or the path of weights that tell what they are (a published file, a
+            folder of `stroma models import`).
         weights: `pretrained` (the default: what timm or the Hub offers for `name`), `random`, or a weight file
             (`.safetensors`, or `.pth`/`.pt`, read without running anything in it).
         seed: Seed of random weights; without effect otherwise.
@@ -139,7 +142,7 @@ class NetworkEncoder:
         from stroma.models.precision import at_precision
 
         native, fixed = int(data["input_size"][-1]), bool(data["fixed"])
-        self.name = name
+        self.name, self.mpp = name, data.get("mpp")
         self.side = input_px or (native if fixed else None)
         if fixed and self.side and self.side != native:
             _resample_positions(network, name, self.side)

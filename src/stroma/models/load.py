@@ -12,6 +12,7 @@ from torch import nn
 
 from stroma.core.component import Component
 from stroma.core.errors import ConfigError, UsageError
+from stroma.core.files import sha256
 from stroma.models.bands import adapt_first_layer
 from stroma.models.build import build_model
 from stroma.models.describe import Description
@@ -33,12 +34,14 @@ class Loaded:
         description: What the network is and expects, with changed channels and classes.
         reports: Per member, what became of every key.
         folds: Per member, its fold or file name.
+        sha256: Per member, the hash of its file.
     """
 
     name: str
     description: Description
     reports: tuple[KeyReport, ...]
     folds: tuple[str, ...]
+    sha256: tuple[str, ...]
 
     def __str__(self) -> str:
         return "\n".join(str(report) for report in self.reports)
@@ -92,13 +95,14 @@ def load_model(
         members = members[:1]
     parts = [load_member(m, channels=channels, classes=classes, wavelengths_nm=wavelengths_nm) for m in members]
     folds = tuple(member.fold for member in members)
+    hashes = tuple(sha256(member.path) for member in members)
     if len(parts) == 1:
         network, description, report = parts[0]
-        return _with(network, Loaded(str(name), description, (report,), folds))
+        return _with(network, Loaded(str(name), description, (report,), folds, hashes))
     description = parts[0][1]
     _check_alike([part[1] for part in parts], name)
     ensemble = Ensemble([part[0] for part in parts], description.activation).eval()
-    return _with(ensemble, Loaded(str(name), description, tuple(part[2] for part in parts), folds))
+    return _with(ensemble, Loaded(str(name), description, tuple(part[2] for part in parts), folds, hashes))
 
 
 def load_member(

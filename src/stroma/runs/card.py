@@ -37,6 +37,7 @@ class ModelCard(Section):
         outputs: Kind of the output `labels`: logits, their activation (`softmax`, `sigmoid`), and their shape: one
             per class and pixel (`dense`), or one per class and image (`sample`).
         input_px: (height, width) of the training images, for networks that give one answer an image.
+        origin: Name and SHA-256 of the weights that its training started from; none for random ones.
         licence: Of imported weights that may not be used commercially; it goes on to what is made with them.
         notes: What a user has to know when the answers are read, such as an order of classes nobody verified.
         weights_sha256: Hash of the weights file.
@@ -54,6 +55,7 @@ class ModelCard(Section):
     outputs: dict[str, Any] = {"labels": {"kind": "logit", "activation": "softmax", "shape": "dense"}}
     precision: str = "float32"
     input_px: tuple[int, int] | None = None
+    origin: str | None = None
     licence: str | None = None
     notes: tuple[str, ...] = ()
     weights_sha256: str = ""

@@ -26,7 +26,7 @@ from stroma.core.provenance import Provenance
 from stroma.evaluation.dice import aggregate, confusion_matrix, dice_of, score_rows
 from stroma.inference.predictor import Member, Predictor
 from stroma.losses import registry as losses
-from stroma.models.build import build_model
+from stroma.models.start import start_network
 from stroma.runs.card import ModelCard
 from stroma.runs.config import RunConfig
 from stroma.runs.run import Run
@@ -61,8 +61,11 @@ def train_fold(run: Run, fold: str, config: RunConfig) -> ModelCard:
     check_masks(study, [*train_ids, *validation_ids], config, run.stores)
     card = _card(study, train_ids, config, run.stores)
     lightning.seed_everything(config.seed, verbose=False)
-    network = build_model(card.model, channels=card.channels, classes=len(card.labels))
-    network = network.to(memory_format=torch.channels_last)
+    start = start_network(
+        card.model, channels=card.channels, classes=len(card.labels), wavelengths_nm=card.wavelengths_nm
+    )
+    card = card.model_copy(update={"model": start.model, "origin": start.origin, "licence": start.licence})
+    network = start.network.to(memory_format=torch.channels_last)
     loader = _loader(study, train_ids, config, card, run.stores)
     augment = nn.Sequential(*(component.make(augmentations) for component in config.augment))
     module = SegmentationModule(network, config, config.loss.make(losses), augment, len(loader))
