@@ -260,8 +260,8 @@ def test_a_run_killed_midway_leaves_nothing_that_looks_complete(
             raise KeyboardInterrupt
         original(path, pixels, *more)
 
-    original = slide_images._write_unsynced
-    monkeypatch.setattr(slide_images, "_write_unsynced", killed)
+    original = slide_images.write_unsynced
+    monkeypatch.setattr(slide_images, "write_unsynced", killed)
     with pytest.raises(KeyboardInterrupt):
         tile(options(tmp_path / "in", output=tmp_path / "killed", **again))
     left = contents(tmp_path / "killed")

@@ -86,12 +86,12 @@ def write_tile_images(
                 unreadable[number] = error.what
                 continue
             rgb = pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2)
-            pending.append(writers.submit(_write_unsynced, path, rgb, options.image_format, options.quality))
+            pending.append(writers.submit(write_unsynced, path, rgb, options.image_format, options.quality))
             written.append(path)
             if mask_of is not None:
                 with stage("transform"):
                     mask_path, mask = mask_of(path, rgb)
-                pending.append(writers.submit(_write_unsynced, mask_path, mask, "png", None))
+                pending.append(writers.submit(write_unsynced, mask_path, mask, "png", None))
                 written.append(mask_path)
             if measure is not None:
                 measured.append(writers.submit(measure, rgb))
@@ -102,7 +102,7 @@ def write_tile_images(
             for future in pending:
                 future.result()
     with stage("write"):
-        _flush(written)
+        flush_files(written)
     return TileImages(written, [future.result() for future in measured], unreadable)
 
 
@@ -114,15 +114,15 @@ def tile_reader(image: Image, options: TileOptions) -> Read:
     return lambda tile: image.read(tile["x"], tile["y"], tile["w"], tile["h"], level=options.level)
 
 
-def _write_unsynced(path: Path, pixels: NDArray[Any], format: str, quality: int | None) -> None:
-    """Write a picture under its final name once it is whole; `_flush` makes sure that it is on the disk."""
+def write_unsynced(path: Path, pixels: NDArray[Any], format: str, quality: int | None) -> None:
+    """Write a picture under its final name once it is whole; `flush_files` makes sure that it is on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{path.name}")
     _save(temporary, pixels, format, quality)
     temporary.replace(path)
 
 
-def _flush(paths: Sequence[Path]) -> None:
+def flush_files(paths: Sequence[Path]) -> None:
     """Wait until files are on the disk: for many small ones in one go this takes a tenth of one by one."""
     for path in paths:
         with path.open("rb+") as handle:

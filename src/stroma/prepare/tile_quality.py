@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,20 +13,21 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from stroma.core.clock import StageClock, stage
-from stroma.core.done import done_path, is_complete, write_done
-from stroma.core.errors import InvalidData, MissingFile, OutputConflict
+from stroma.core.done import done_path, write_done
+from stroma.core.errors import MissingFile
 from stroma.core.files import id_to_name
 from stroma.core.items import Done, Failed, map_items
 from stroma.core.progress import track
-from stroma.core.provenance import InputRecord, Provenance
-from stroma.core.tables import ADDRESS_SCHEMA, read_provenance, read_table, write_table
+from stroma.core.provenance import Provenance
+from stroma.core.tables import ADDRESS_SCHEMA, read_table, write_table
 from stroma.core.verbs import Flag, Output, VerbOptions, VerbResult, Workers, write_failures
 from stroma.images.image import Image
 from stroma.prepare.slide_grid import read_tile
-from stroma.prepare.slide_tiles import TILES_FORMAT, tile_table_path
+from stroma.prepare.slide_tiles import TILES_FORMAT
 from stroma.prepare.slide_tissue import find_tissue
-from stroma.prepare.sources import open_source, read_sources, sources_path, write_sources
+from stroma.prepare.sources import open_source
 from stroma.prepare.tile_outliers import find_outliers
+from stroma.prepare.tiled_slides import TiledSlide, find_tiled_slides, is_slide_complete, write_slide_sources
 from stroma.prepare.tissue_options import TissueSettings
 from stroma.regions.grid import box_coverage
 from stroma.slides.folds import fold_mask
@@ -65,19 +65,6 @@ class QualityOptions(VerbOptions):
     workers: Workers = 1
 
 
-@dataclass(frozen=True)
-class TiledSlide:
-    """A slide and its tile table."""
-
-    image_id: str
-    subject_id: str
-    path: Path
-    table: Path
-
-    def __str__(self) -> str:
-        return self.image_id
-
-
 def quality(options: QualityOptions) -> VerbResult:
     """Measure tiles, and find those that look unlike the others.
 
@@ -96,7 +83,7 @@ def quality(options: QualityOptions) -> VerbResult:
         InvalidData: two slides have the same id.
         OutputConflict: the output holds results made with other settings or from other tiles.
     """
-    slides = _find_slides(options.tiles)
+    slides = find_tiled_slides(options.tiles)
     todo = [slide for slide in slides if not _is_complete(slide, options)]
     if options.dry_run:
         lines = [f"{'to do' if slide in todo else 'complete'}: {slide}" for slide in slides]
@@ -110,7 +97,8 @@ def quality(options: QualityOptions) -> VerbResult:
             failed.append(outcome)
     write_failures(options.output, failed, Provenance("failures/1", options.settings()))
     lost = {failure.item.image_id for failure in failed}
-    cohort = _write_sources([slide for slide in slides if slide.image_id not in lost], options)
+    complete = [slide for slide in slides if slide.image_id not in lost]
+    cohort = write_slide_sources(options.output, complete, Provenance(QUALITY_FORMAT))
     report = find_outliers(
         options.output,
         {image_id: (Path(path), quality_path(options.output, image_id)) for image_id, path in cohort},
@@ -194,50 +182,13 @@ def _measure(
     return result
 
 
-def _find_slides(folders: Sequence[Path]) -> list[TiledSlide]:
-    found: dict[str, TiledSlide] = {}
-    for folder in folders:
-        for image_id, subject_id, path in read_sources(folder).iter_rows():
-            slide = TiledSlide(image_id, subject_id, Path(path), tile_table_path(folder, image_id))
-            if not slide.table.is_file():
-                continue  # it failed there
-            other = found.setdefault(id_to_name(image_id).casefold(), slide)
-            if other is not slide:
-                raise InvalidData(
-                    f"two slides have the id '{image_id}': {other.path} and {slide.path}",
-                    next_step="Measure them into two outputs",
-                )
-    if not found:
-        raise MissingFile(
-            "holds no tile tables", where=folders[0], next_step="Make them with: stroma tile (without --preset)"
-        )
-    return sorted(found.values(), key=lambda slide: slide.image_id)
-
-
 def _provenance(slide: TiledSlide) -> Provenance:
-    records = (InputRecord.of("tiles", slide.table), InputRecord.of(slide.image_id, slide.path))
-    return Provenance(QUALITY_FORMAT, {"tiles": dict(read_provenance(slide.table).settings)}, records)
+    return slide.provenance(QUALITY_FORMAT, {})
 
 
 def _is_complete(slide: TiledSlide, options: QualityOptions) -> bool:
     """Whether nothing is left to do; a slide that cannot be read is tried, so that its failure is recorded."""
-    record = done_path(options.output, slide.image_id)
     try:
-        return record.exists() and is_complete(record, _provenance(slide), verify=options.verify)
+        return is_slide_complete(done_path(options.output, slide.image_id), _provenance(slide), options)
     except (MissingFile, OSError):
         return False
-    except OutputConflict:
-        if options.overwrite:
-            return False
-        raise
-
-
-def _write_sources(slides: Sequence[TiledSlide], options: QualityOptions) -> list[tuple[str, Path]]:
-    """Write the sources of this run and of earlier ones into the same folder; return (image_id, path) of them all."""
-    rows = {slide.image_id: (slide.image_id, slide.subject_id, slide.path) for slide in slides}
-    if sources_path(options.output).is_file():
-        for image_id, subject_id, path in read_sources(options.output).iter_rows():
-            if done_path(options.output, image_id).exists():
-                rows.setdefault(image_id, (image_id, subject_id, Path(path)))
-    write_sources(options.output, rows.values(), Provenance(QUALITY_FORMAT))
-    return sorted((image_id, path) for image_id, _, path in rows.values())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -104,15 +106,29 @@ def fit_slide_stains(
     if not len(boxes):
         raise InvalidData("has no tiles to fit stains on", where=image.path)
     chosen = boxes[np.unique(np.linspace(0, len(boxes) - 1, tiles).round().astype(np.int64))]
-    read = []
-    for box in chosen:
-        pixels = image.read(*(int(value) for value in box), mpp=mpp).reshape(-1, 1, 3)
-        step = -(-len(pixels) * len(chosen) // _MAX_SLIDE_PIXELS) | 1  # odd, so that it is not of every row the same
-        read.append(pixels[::step])
+    read = (image.read(*(int(value) for value in box), mpp=mpp) for box in chosen)
+    return fit_tile_stains(read, len(chosen), method, white=white, where=image.path)
+
+
+def fit_tile_stains(
+    tiles: Iterable[NDArray[np.uint8]], count: int, method: StainMethod, *, white: float, where: Path
+) -> Stains:
+    """Find the stains of `count` RGB tiles together, on at most about a million of their pixels.
+
+    Raises:
+        InvalidData: there are no tiles, or they show less than two stains; `where` is named.
+    """
+    taken = []
+    for tile in tiles:
+        pixels = tile.reshape(-1, 1, 3)
+        step = -(-len(pixels) * count // _MAX_SLIDE_PIXELS) | 1  # odd, so that it is not of every row the same
+        taken.append(pixels[::step])
+    if not taken:
+        raise InvalidData("has no tiles to fit stains on", where=where)
     try:
-        return fit_stains(np.concatenate(read), method, white=white)
+        return fit_stains(np.concatenate(taken), method, white=white)
     except InvalidData as error:
-        raise InvalidData(error.what, where=image.path, next_step=error.next_step) from error
+        raise InvalidData(error.what, where=where, next_step=error.next_step) from error
 
 
 def check_two_colours(second_moment: NDArray[np.float64], stained: int, pixels: int) -> None:
