@@ -30,6 +30,7 @@ from stroma.prepare.check_image import (
     check_image,
 )
 from stroma.study.identifiers import identifiers_in
+from stroma.study.selection import Where
 from stroma.study.study import Study, open_study
 
 FINDINGS_FILE, IMAGES_FILE, LABELS_FILE = "findings.parquet", "images.parquet", "labels.parquet"
@@ -43,7 +44,7 @@ class CheckOptions(VerbOptions):
     output: Annotated[Path | None, Flag(short="-o", setting=False)] = Field(
         None, description="Folder for a page with thumbnails (report.html) and the tables of findings and images"
     )
-    where: str | None = Field(None, description="Only images that fulfil this SQL condition")
+    where: Where = None
     strict: bool = Field(
         False, description="Count single zeros and all-negative pixels of cubes as errors, as htc does"
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
-from stroma.core.verbs import Inputs, Output, VerbOptions, Workers
+from stroma.core.verbs import Flag, Inputs, Output, VerbOptions, Workers
+from stroma.study.selection import Where
 
 
 class SlideOptions(VerbOptions):
@@ -15,4 +18,5 @@ class SlideOptions(VerbOptions):
     source_mpp: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="Resolution in µm per pixel of files that do not state theirs"
     )
+    where: Annotated[Where, Flag(setting=False)] = None
     workers: Workers = 1

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from stroma.core.verbs import Flag, Output, VerbOptions, Workers
+from stroma.study.selection import Where
 from stroma.spectra.parameters import ParameterConstants
 
 _OF_SUPERPIXELS = ("of", "segments", "compactness", "sigma_px")
@@ -47,6 +48,7 @@ class PrepareOptions(VerbOptions):
     anew: Annotated[bool, Flag(setting=False)] = Field(
         False, description="Make stores also where htc's intermediates could be used as they are"
     )
+    where: Annotated[Where, Flag(setting=False)] = None
     workers: Workers = 1
 
     def settings(self) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def prepare(options: PrepareOptions) -> VerbResult:
     """
     if options.output.exists() and not options.output.is_dir():
         raise OutputConflict("is a file", where=options.output, next_step="Choose a folder as --output")
-    study = open_study(options.study)
+    study = open_study(options.study, options.where)
     folders = () if options.anew else _htc_folders(study)
     jobs = [StoreJob(image_id, options, _htc_of(folders, options.kind, image_id)) for image_id in study]
     todo = [job for job in jobs if not _is_complete(job, study)]

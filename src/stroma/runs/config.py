@@ -11,6 +11,7 @@ from stroma.core.component import Component
 from stroma.core.config import Section, to_plain
 from stroma.core.device import Precision
 from stroma.sampling.preparation import Preparation
+from stroma.study.selection import Where
 
 
 class DataSection(Section):
@@ -18,6 +19,7 @@ class DataSection(Section):
 
     study: Path = Field(description="study.yaml, or its folder; relative to the configuration file")
     annotator: str | None = Field(None, description="Whose annotation is the reference (default: the study's first)")
+    where: Where = None
     store: Path | None = Field(
         None, description="Read prepared stores from this folder (stroma prepare); relative to the configuration file"
     )
@@ -103,6 +105,8 @@ class RunConfig(Section):
         """
         plain = to_plain(self, exclude={"execution"})
         plain["data"].pop("study")
+        if self.data.where is None:
+            plain["data"].pop("where")
         if plain["data"].pop("store") is not None and self.input.modality != "rgb":
             plain["data"]["store"] = "float16"
         plain["train"].pop("folds")

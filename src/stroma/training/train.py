@@ -13,13 +13,14 @@ from stroma.core.config import apply_overrides, build, dump_yaml, load_config, r
 from stroma.core.done import first_difference
 from stroma.core.errors import InvalidData, OutputConflict, UsageError, nearest
 from stroma.core.extras import require
-from stroma.core.files import read_json
+from stroma.core.files import canonical_json, read_json
 from stroma.core.provenance import Provenance
 from stroma.core.tables import write_table
 from stroma.core.verbs import Flag, Output, VerbOptions, VerbResult
 from stroma.runs.config import RunConfig
 from stroma.runs.run import Run
 from stroma.study.schema import SPLITS_FORMAT
+from stroma.study.selection import Where
 from stroma.study.study import Study, open_study
 
 
@@ -33,6 +34,7 @@ class TrainOptions(VerbOptions):
     fold: Annotated[tuple[str, ...], Flag(setting=False)] = Field(
         (), description="Folds to train (default: all; repeatable)"
     )
+    where: Annotated[Where, Flag(setting=False)] = None
     device: Annotated[str | None, Flag(setting=False)] = Field(None, description="auto, cpu, cuda or mps")
     overrides: Annotated[tuple[str, ...], Flag(setting=False)] = ()
 
@@ -49,9 +51,11 @@ def train_verb(options: TrainOptions) -> VerbResult:
     overrides = list(options.overrides)
     if options.device:
         overrides.append(f"execution.device={options.device}")
+    if options.where is not None:
+        overrides.append(f"data.where={canonical_json(options.where)}")
     config = load_run_config(options.config, overrides)
     if options.dry_run:
-        open_study(config.data.study)
+        open_study(config.data.study, config.data.where)
         return VerbResult(lines=dump_yaml(to_plain(config)).splitlines())
     if options.fold:
         section = config.train.model_copy(update={"folds": options.fold})
@@ -121,7 +125,7 @@ def train(config: RunConfig | Path | str, output: Path | str, *, overwrite: bool
     from stroma.training.fold import train_fold
 
     config = config if isinstance(config, RunConfig) else load_run_config(Path(config))
-    study = open_study(config.data.study)
+    study = open_study(config.data.study, config.data.where)
     run = _prepare_folder(config, study, Path(output), overwrite)
     folds = run.splits["fold"].unique().sort().to_list()
     for fold in config.train.folds:
