@@ -55,12 +55,13 @@ class HeadingBlock:
 
 @dataclass(frozen=True)
 class FigureBlock:
-    """A figure with its caption; `stem` names its files."""
+    """A figure with its caption; `stem` names its files, of which there is a PDF if `pdf`."""
 
     figure: Figure
     stem: str
     caption: str
     reading: str
+    pdf: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,10 @@ class PageFiles:
     def svg(self, stem: str) -> Path:
         """The SVG of a figure."""
         return self.folder / "figures" / f"{self._prefix}{stem}.svg"
+
+    def pdf(self, stem: str) -> Path:
+        """The PDF of a figure that has one."""
+        return self.folder / "figures" / f"{self._prefix}{stem}.pdf"
 
     def png(self, stem: str) -> Path:
         """The PNG of a figure."""
@@ -286,6 +291,7 @@ def _figure(block: FigureBlock, png: bytes, files: PageFiles, number: int) -> st
     width, height, uri = _printed(png)
     share = min(1.0, width / (PNG_DPI * WIDTH_IN))
     shape = f"aspect-ratio:{figure.aspect:.4f};" if figure.aspect else ""
+    pdf = f"{_link(files.pdf(block.stem), 'PDF', files)} " if block.pdf else ""
     reading = f"<p><b>How to read this.</b> {_escape(block.reading)}</p>" if block.reading else ""
     return f"""<figure id="{identifier}">
 <div class="scroll" tabindex="0" role="img" aria-label="{_escape(figure.text)}">
@@ -294,7 +300,7 @@ def _figure(block: FigureBlock, png: bytes, files: PageFiles, number: int) -> st
 alt="{_escape(figure.text)}">
 </div>
 <figcaption><p><b>Figure {number}.</b> {_escape(block.caption)}</p>{reading}
-<p class="files">{_link(files.svg(block.stem), "SVG", files)} {_link(files.png(block.stem), "PNG", files)}
+<p class="files">{pdf}{_link(files.svg(block.stem), "SVG", files)} {_link(files.png(block.stem), "PNG", files)}
 {_link(files.csv(block.stem), "numbers (CSV)", files)}</p></figcaption>
 <script type="application/json" data-plot="{identifier}-plot">{figure.json()}</script>
 </figure>"""

@@ -68,7 +68,14 @@ class ReportSection:
         self.blocks.append(HeadingBlock(text))
 
     def figure(
-        self, figure: Figure | None, name: str, *, caption: str, reading: str = "", otherwise: str = ""
+        self,
+        figure: Figure | None,
+        name: str,
+        *,
+        caption: str,
+        reading: str = "",
+        otherwise: str = "",
+        pdf: bool = False,
     ) -> None:
         """Add a figure.
 
@@ -78,11 +85,12 @@ class ReportSection:
             caption: What it shows, with the numbers of subjects and images.
             reading: How to read it: marks, colours, bands.
             otherwise: What the page says in place of a figure that is None.
+            pdf: Write it as PDF too, for a paper.
         """
         if figure is None:
             self.blocks.append(NothingBlock(otherwise or f"Nothing to show: {caption}"))
         else:
-            self.blocks.append(FigureBlock(figure, self._names.claim(name), caption, reading))
+            self.blocks.append(FigureBlock(figure, self._names.claim(name), caption, reading, pdf))
 
     def table(
         self,
@@ -176,6 +184,8 @@ class Report:
                     written.append(write_bytes(files.svg(block.stem), svg))
                     written.append(write_bytes(files.png(block.stem), pictures[block.stem]))
                     written.append(write_csv(block.figure.table, files.csv(block.stem)))
+                    if block.pdf:
+                        written.append(write_bytes(files.pdf(block.stem), block.figure.pdf()))
             elif isinstance(block, TableBlock):
                 with stage("write"):
                     written.append(write_csv(block.table, files.csv(block.stem)))

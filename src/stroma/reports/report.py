@@ -1,8 +1,8 @@
-"""`stroma report`: one offline HTML page about runs and clusters."""
+"""`stroma report`: one offline HTML page about runs, clusters and median spectra."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -13,20 +13,32 @@ from stroma.core.clock import running_clock
 from stroma.core.done import done_path, is_complete, write_done
 from stroma.core.errors import InvalidData, MissingFile, OutputConflict, UsageError
 from stroma.core.files import read_json
-from stroma.core.provenance import Provenance
+from stroma.core.provenance import InputRecord, Provenance
 from stroma.core.verbs import Flag, VerbOptions, VerbResult
 from stroma.reports.features_report import add_features, features_inputs, features_subtitle
 from stroma.reports.markup import GENERATOR
 from stroma.reports.page import REPORT_FORMAT, Report
 from stroma.reports.run_report import add_run, run_inputs, run_subtitle
+from stroma.reports.spectra_report import MEDIANS_FILE, add_medians, medians_inputs, medians_subtitle
 from stroma.runs.run import Run
+
+_INPUTS: dict[str, Callable[[Path], Iterable[InputRecord]]] = {
+    "run": run_inputs,
+    "clusters": features_inputs,
+    "medians": medians_inputs,
+}
+_SUBTITLES: dict[str, Callable[[Path], str]] = {
+    "run": lambda folder: run_subtitle(Run.open(folder)),
+    "clusters": features_subtitle,
+    "medians": medians_subtitle,
+}
 
 
 class ReportOptions(VerbOptions):
     """Options of `stroma report`."""
 
     inputs: Annotated[tuple[Path, ...], Flag(argument=True, setting=False)] = Field(
-        min_length=1, description="Run folders and output folders of 'stroma cluster'"
+        min_length=1, description="Run folders, output folders of 'stroma cluster' and of 'stroma medians'"
     )
     output: Annotated[Path | None, Flag(short="-o", setting=False)] = Field(
         None, description="The page (default: report.html in the folder, if it is one)"
@@ -36,11 +48,11 @@ class ReportOptions(VerbOptions):
 
 
 def report(options: ReportOptions) -> VerbResult:
-    """Write one offline HTML page about runs and clusters.
+    """Write one offline HTML page about runs, clusters and median spectra.
 
-    RUN folders and output folders of `stroma cluster` can be mixed. Beside the page lie its figures for print
-    (`figures/*.svg`, `*.png`) and the numbers behind them (`tables/*.csv`). A page that is up to date is skipped; one
-    whose inputs have changed is made again.
+    RUN folders and output folders of `stroma cluster` and `stroma medians` can be mixed. Beside the page lie its
+    figures for print (`figures/*.svg`, `*.png`, some as `*.pdf`) and the numbers behind them (`tables/*.csv`). A page
+    that is up to date is skipped; one whose inputs have changed is made again.
 
     Args:
         options: What to report, and where to.
@@ -48,11 +60,7 @@ def report(options: ReportOptions) -> VerbResult:
     folders = [_folder(path) for path in options.inputs]
     page = _page(options.output, folders)
     kinds = [_kind(folder) for folder in folders]
-    inputs = tuple(
-        record
-        for folder, kind in zip(folders, kinds, strict=True)
-        for record in (run_inputs(folder) if kind == "run" else features_inputs(folder))
-    )
+    inputs = tuple(record for folder, kind in zip(folders, kinds, strict=True) for record in _INPUTS[kind](folder))
     provenance = Provenance(REPORT_FORMAT, options.settings(), inputs)
     record = done_path(page.parent, page.stem)
     if not options.overwrite and _is_current(record, page, provenance, verify=options.verify):
@@ -86,10 +94,13 @@ def _kind(folder: Path) -> str:
         return "run"
     if (folder / "clusters.parquet").is_file():
         return "clusters"
+    if (folder / MEDIANS_FILE).is_file():
+        return "medians"
     raise UsageError(
-        "is neither a run folder nor an output folder of stroma cluster (no run.json, no clusters.parquet)",
+        "is neither a run folder nor an output folder of stroma cluster or stroma medians (no run.json, no "
+        f"clusters.parquet, no {MEDIANS_FILE})",
         where=folder,
-        next_step="Give the folder that stroma train or stroma cluster wrote",
+        next_step="Give the folder that stroma train, stroma cluster or stroma medians wrote",
     )
 
 
@@ -129,7 +140,7 @@ def _assemble(
     if len(folders) == 1:
         folder, kind = folders[0], kinds[0]
         title = f"Report: {names[0]}"
-        subtitle = run_subtitle(Run.open(folder)) if kind == "run" else features_subtitle(folder)
+        subtitle = _SUBTITLES[kind](folder)
     else:
         title, subtitle = "Report", "About " + ", ".join(names) + "."
     page = Report(title, subtitle=subtitle, provenance=provenance)
@@ -137,6 +148,8 @@ def _assemble(
         group = name if len(folders) > 1 else ""
         if kind == "run":
             add_run(page, folder, group=group, images=options.images)
+        elif kind == "medians":
+            add_medians(page, folder, group=group)
         else:
             add_features(page, folder, group=group, tiles=options.tiles)
     return page

@@ -36,7 +36,7 @@ _TITLES = {
 
 
 @dataclass(frozen=True)
-class _ClassSpectra:
+class ClassSpectra:
     """The spectra of one class: (channels,) mean and standard deviation over subjects, and each subject's own."""
 
     name: str
@@ -46,7 +46,7 @@ class _ClassSpectra:
     n_images: int
 
 
-def _class_spectra(medians: pl.DataFrame, labels: LabelMapping, column: Spectrum) -> list[_ClassSpectra]:
+def class_spectra(medians: pl.DataFrame, labels: LabelMapping, column: Spectrum) -> list[ClassSpectra]:
     """The classes that have spectra, in the order of `labels`."""
     means = {row["label"]: row for row in mean_over_subjects(medians, column).rows(named=True)}
     found = []
@@ -59,7 +59,7 @@ def _class_spectra(medians: pl.DataFrame, labels: LabelMapping, column: Spectrum
         for subject, spectrum in mine.select("subject_id", column).iter_rows():
             lines.setdefault(subject, []).append(spectrum)
         found.append(
-            _ClassSpectra(
+            ClassSpectra(
                 name=name,
                 mean=np.asarray(row["mean"], np.float64),
                 sd=None if row["std"] is None else np.asarray(row["std"], np.float64),
@@ -95,7 +95,7 @@ def spectra_figure(
         raise InvalidData(
             "holds spectra by several annotators", where="medians", next_step="Draw one annotator at a time"
         )
-    classes = _class_spectra(medians, labels, column)
+    classes = class_spectra(medians, labels, column)
     if not classes:
         return None
     channels = len(classes[0].mean)
@@ -104,23 +104,28 @@ def spectra_figure(
             f"holds spectra of {channels} channels for {len(wavelengths_nm)} wavelengths", where="medians"
         )
     x = np.asarray(wavelengths_nm if wavelengths_nm is not None else np.arange(channels), np.float64)
-    x_title = "Wavelength (nm)" if wavelengths_nm is not None else "Channel"
-    y_title = _TITLES.get(column, column.replace("_", " "))
+    x_title, y_title = axis_titles(column, has_nm=wavelengths_nm is not None)
     return Figure(
         interactive=_interactive(classes, labels, x, x_title, y_title),
         static=_static(classes, labels, x, x_title, y_title),
-        table=_table(classes, x, "wavelength_nm" if wavelengths_nm is not None else "channel"),
+        table=spectra_table(classes, x, "wavelength_nm" if wavelengths_nm is not None else "channel"),
         text=f"Median spectra ({y_title}) of {count(len(classes), 'class', 'classes')}: "
         + "; ".join(f"{entry.name}, {_counts(entry)}" for entry in classes),
         min_width_px=700,
     )
 
 
-def _counts(entry: _ClassSpectra) -> str:
+def axis_titles(column: str, *, has_nm: bool) -> tuple[str, str]:
+    """Titles of the axes of spectra in a column, by wavelength or by channel."""
+    return "Wavelength (nm)" if has_nm else "Channel", _TITLES.get(column, column.replace("_", " "))
+
+
+def _counts(entry: ClassSpectra) -> str:
     return f"{count(len(entry.subjects), 'subject')}, {count(entry.n_images, 'image')}"
 
 
-def _table(classes: Sequence[_ClassSpectra], x: NDArray[np.float64], x_name: str) -> pl.DataFrame:
+def spectra_table(classes: Sequence[ClassSpectra], x: NDArray[np.float64], x_name: str) -> pl.DataFrame:
+    """The lines of classes as rows: label, `x_name`, mean, sd, n_subjects, n_images."""
     tables = [
         pl.DataFrame(
             {
@@ -138,7 +143,7 @@ def _table(classes: Sequence[_ClassSpectra], x: NDArray[np.float64], x_name: str
 
 
 def _interactive(
-    classes: Sequence[_ClassSpectra], labels: LabelMapping, x: NDArray[np.float64], x_title: str, y_title: str
+    classes: Sequence[ClassSpectra], labels: LabelMapping, x: NDArray[np.float64], x_title: str, y_title: str
 ) -> Any:
     rows = math.ceil(len(classes) / _COLUMNS)
     columns = min(_COLUMNS, len(classes))
@@ -203,7 +208,7 @@ def _show_lowest_ticks(figure: Any, panels: int, columns: int) -> None:
 
 
 def _static(
-    classes: Sequence[_ClassSpectra], labels: LabelMapping, x: NDArray[np.float64], x_title: str, y_title: str
+    classes: Sequence[ClassSpectra], labels: LabelMapping, x: NDArray[np.float64], x_title: str, y_title: str
 ) -> Canvas:
     rows = math.ceil(len(classes) / _COLUMNS)
     columns = min(_COLUMNS, len(classes))

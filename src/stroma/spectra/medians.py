@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -144,3 +145,40 @@ def mean_over_subjects(medians: pl.DataFrame, column: Spectrum = "median_normali
         .with_columns(pl.when(pl.col("std").list.first().is_not_null()).then("std").alias("std"))
     )
     return counts.join(spectra, on=group).sort(group)
+
+
+def values_over_subjects(rows: pl.DataFrame, columns: Sequence[str], by: str = "label") -> pl.DataFrame:
+    """Mean of numbers for each label: over the rows of a subject first, then over subjects.
+
+    Args:
+        rows: With `subject_id`, the column `by` and `columns`; values that are null or not a number are left out.
+        columns: Columns of numbers.
+        by: The column of labels.
+
+    Returns:
+        One row per label and column, in the order of first appearance: `<by>, column, n_subjects, mean, std`; `std` is
+        the spread over subjects (divisor n - 1), null for one subject. A label without any value is left out.
+
+    Raises:
+        InvalidData: a column is missing.
+    """
+    require_columns(rows, ["subject_id", by, *columns], where="medians")
+    order = {name: place for place, name in enumerate(rows[by].unique(maintain_order=True))}
+    long = rows.select("subject_id", by, *(pl.col(name).cast(pl.Float64) for name in columns)).unpivot(
+        columns, index=["subject_id", by], variable_name="column", value_name="_value"
+    )
+    return (
+        long.filter(pl.col("_value").is_finite())
+        .group_by(by, "column", "subject_id")
+        .agg(pl.col("_value").mean())
+        .group_by(by, "column")
+        .agg(
+            pl.len().cast(pl.Int64).alias("n_subjects"),
+            pl.col("_value").mean().alias("mean"),
+            pl.col("_value").std(ddof=1).alias("std"),
+        )
+        .sort(
+            pl.col(by).replace_strict(order, return_dtype=pl.Int64),
+            pl.col("column").replace_strict({name: i for i, name in enumerate(columns)}, return_dtype=pl.Int64),
+        )
+    )
