@@ -121,7 +121,7 @@ def _print_text(result: VerbResult, seconds: float) -> None:
         click.echo(f"{result.done} done{skipped}{failed} in {seconds:.1f} s{stages}")
     if result.output is not None:
         click.echo(f"output: {result.output}")
-    if result.next:
+    if result.next and result.exit_code != 1:
         click.echo("next:")
         for command in result.next:
             click.echo(f"  {command}")

@@ -48,6 +48,9 @@ class EmbedOptions(VerbOptions):
     )
     num_blocks: int = Field(1, gt=0, description="Blocks of the encoder, from the end, whose features are joined")
     avg_pool: bool = Field(False, description="Add the mean over the patches of the last block")
+    stain: Annotated[Path | None, Flag(setting=False)] = Field(
+        None, description="Output folder of 'stroma stain': tiles are encoded in the stains of its reference"
+    )
     weights_dir: Annotated[Path | None, Flag(setting=False)] = Field(
         None, description="Folder of fetched weights of the catalogue"
     )
@@ -80,7 +83,7 @@ def embed(options: EmbedOptions) -> VerbResult:
         InvalidData: the weights do not fit, or two inputs have the same id.
         OutputConflict: the output holds features made with other settings or from other tiles.
     """
-    found = find_tiles(options.tiles, output=options.output)
+    found = find_tiles(options.tiles, output=options.output, stain=options.stain)
     encoder = load_encoder(
         options.encoder,
         weights=options.weights,

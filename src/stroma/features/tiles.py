@@ -6,7 +6,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from stroma.core.errors import InvalidData, MissingFile
+from stroma.core.errors import InvalidData, MissingFile, UsageError
 from stroma.core.files import id_to_name
 from stroma.core.provenance import InputRecord, head_and_tail
 from stroma.core.tables import ADDRESS_SCHEMA, read_provenance, read_table
@@ -25,6 +25,8 @@ from stroma.prepare.inputs import Source, find_inputs
 from stroma.prepare.slide_grid import read_tile
 from stroma.prepare.slide_tiles import TILES_FORMAT, tile_table_path
 from stroma.prepare.sources import open_source, read_sources, sources_path
+from stroma.prepare.stain_file import SlideStains, read_stains, stains_path
+from stroma.slides.stain import normalise
 
 _TILE_NAME = re.compile(r"x(-?\d+)_y(-?\d+)_w(\d+)_h(\d+)")
 _TILE_FOLDERS = ("tiles", "images")
@@ -80,12 +82,14 @@ class SlideTiles:
         subject_id: Whose it is.
         slide: The slide.
         table: Its tile table.
+        stain: Output of `stroma stain`: its tiles are given the stains that it says.
     """
 
     item: str
     subject_id: str
     slide: Path
     table: Path
+    stain: Path | None = None
 
     @property
     def sources(self) -> tuple[tuple[str, str, Path], ...]:
@@ -102,16 +106,22 @@ class SlideTiles:
 
     def inputs(self) -> tuple[InputRecord, ...]:
         """The tile table and the slide."""
-        return (InputRecord.of("tiles", self.table), InputRecord.of(self.item, self.slide))
+        records = (InputRecord.of("tiles", self.table), InputRecord.of(self.item, self.slide))
+        return records if self.stain is None else (*records, InputRecord.of("stains", self._stains_path(self.stain)))
+
+    def _stains_path(self, folder: Path) -> Path:
+        read_stains(folder, self.item)  # missing or damaged ones are named
+        return stains_path(folder, self.item)
 
     def reader(self) -> TileReader:
         """A reader that opens the slide once in each thread."""
-        return _SlideReader(self.slide, self.settings()["tiles"])
+        stains = None if self.stain is None else read_stains(self.stain, self.item)
+        return _SlideReader(self.slide, self.settings()["tiles"], stains)
 
 
 class _SlideReader:
-    def __init__(self, slide: Path, settings: Mapping[str, Any]) -> None:
-        self._slide, self._settings = slide, settings
+    def __init__(self, slide: Path, settings: Mapping[str, Any], stains: SlideStains | None) -> None:
+        self._slide, self._settings, self._stains = slide, settings, stains
         self._mine = threading.local()
         self._opened: list[Image] = []
 
@@ -120,7 +130,9 @@ class _SlideReader:
         if image is None:
             image = self._mine.image = open_source(self._slide, self._settings)
             self._opened.append(image)
-        return [rgb(read_tile(image, row, self._settings), where=self._slide) for _, row in rows]
+        tiles = (rgb(read_tile(image, row, self._settings), where=self._slide) for _, row in rows)
+        stains = self._stains
+        return list(tiles) if stains is None else [normalise(tile, stains.source, stains.target) for tile in tiles]
 
     def close(self) -> None:
         for image in self._opened:
@@ -213,7 +225,7 @@ def rgb(tile: NDArray[Any], *, where: Path) -> NDArray[np.uint8]:
     return tile
 
 
-def find_tiles(inputs: Sequence[Path], *, output: Path | None = None) -> list[TileSet]:
+def find_tiles(inputs: Sequence[Path], *, output: Path | None = None, stain: Path | None = None) -> list[TileSet]:
     """Find what to embed.
 
     Args:
@@ -221,17 +233,26 @@ def find_tiles(inputs: Sequence[Path], *, output: Path | None = None) -> list[Ti
             form one tile set in which each is an image of its own; if all are called `x…_y…_w…_h…` (as `stroma tile
             --save-images` and HistoPrep call them), they are tiles of the one slide that the folder stands for.
         output: The verb's own output folder, left out of the search.
+        stain: Output of `stroma stain`, to give the tiles of slides other stains.
 
     Returns:
         Sorted by item.
 
     Raises:
+        UsageError: other stains for pictures.
         MissingFile: an input or a tile table does not exist, or `stroma tile` did not end.
         InvalidData: two inputs give the same item.
     """
     folders = [entry for entry in inputs if _is_tile_output(entry)]
     others = [entry for entry in inputs if entry not in folders]
     found: list[TileSet] = [tiles for folder in folders for tiles in _of_folder(folder)]
+    if stain is not None:
+        if others or not all(isinstance(tiles, SlideTiles) for tiles in found):
+            raise UsageError(
+                "stains are those of slides in outputs of 'stroma tile', not of pictures",
+                next_step="Embed the pictures that stroma stain --save-images wrote",
+            )
+        found = [replace(tiles, stain=stain) for tiles in found if isinstance(tiles, SlideTiles)]
     if others:
         found += _of_pictures(find_inputs(others, output=output).sources)
     seen: dict[str, TileSet] = {}
