@@ -22,6 +22,8 @@ registry = Registry(
         "TissueOptics": "stroma.spectra.optics:TissueOptics",
         "diffuse_reflectance": "stroma.spectra.optics:diffuse_reflectance",
         "resample_spectra": "stroma.spectra.resample:resample_spectra",
+        "find_colour_checker": "stroma.spectra.colour_checker:find_colour_checker",
+        "read_chip_mask": "stroma.spectra.colour_masks:read_chip_mask",
         "read_spectrometer": "stroma.spectra.spectrometer:read_spectrometer",
         "SpectrometerFolder": "stroma.spectra.spectrometer:SpectrometerFolder",
         "median_rows": "stroma.spectra.medians:median_rows",
