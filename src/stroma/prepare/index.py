@@ -16,22 +16,26 @@ from stroma.core.component import Component
 from stroma.core.config import build
 from stroma.core.errors import OutputConflict, StromaError, UsageError
 from stroma.core.files import write_text
+from stroma.core.text import plural
 from stroma.core.verbs import Flag, VerbOptions, VerbResult
 from stroma.prepare.init_subjects import HINT, describe_rule, subject_rule
 from stroma.prepare.init_tables import FoundTable, examine_table, find_table
 from stroma.prepare.study_yaml import study_yaml
 from stroma.study import registry
 from stroma.study.config import STUDY_FILE, StudyConfig
+from stroma.study.drawing import DRAWN_KINDS
 from stroma.study.labels import LabelMapping
 from stroma.study.layouts.drawn import UNCLASSIFIED
 from stroma.study.layouts.layout import Layout, Proposal, Recognition, Scan
 from stroma.study.layouts.recognise import recognise
 from stroma.study.listing import Problem
+from stroma.study.marks import LARGEST_PX
 from stroma.study.study import Study
 from stroma.study.tables import Tables, derive_tables, store_tables
 
 _SHOWN_PROBLEMS = 40
 _FOLDS = 5
+_OF_SLIDES = ("slides", "tiles", "hubmap")
 _OUR_NAMES = ("foreground", UNCLASSIFIED)
 """Names of classes that no file gave."""
 
@@ -106,6 +110,7 @@ def init(options: InitOptions) -> VerbResult:
             f"{recognition.name}: {recognition.reason}",
             *([] if table is None else _table_lines(table, study.config)),
             *proposal.notes,
+            *_resolution_lines(study),
             *([] if study.subject_known else [HINT]),
             *_problem_lines(problems),
         ],
@@ -113,6 +118,15 @@ def init(options: InitOptions) -> VerbResult:
         skipped=skipped,
         next=_next(study, options),
     )
+
+
+def _resolution_lines(study: Study) -> list[str]:
+    """Whether files do not state their resolution, where it matters: for slides and their tiles."""
+    if study.config.layout.name not in _OF_SLIDES or "mpp" in study.config.open:
+        return []
+    known = study.catalog["mpp"].count() if "mpp" in study.catalog.columns else 0
+    text = f"{len(study) - known:,} of {plural(len(study), 'image')} without a stated resolution"
+    return [f"{text}: give it with --mpp, or 'open: {{mpp: …}}' in study.yaml"] if known < len(study) else []
 
 
 def _given_table(path: Path, scan: Scan, options: InitOptions) -> FoundTable | None:
@@ -264,11 +278,11 @@ def _split_problems(study: Study) -> list[Problem]:
     if study.config.splits is None and study.config.labels is None:
         return []
     if study.config.splits is None:
-        return [Problem(".", "has one subject, which cannot be divided into train and validation")]
+        return [Problem("the study", "has one subject, which cannot be divided into train and validation")]
     try:
         study.splits()
     except StromaError as error:
-        return [Problem(".", f"cannot be divided: {error}")]
+        return [Problem("the study", f"cannot be divided: {error}")]
     return []
 
 
@@ -331,6 +345,16 @@ def _next(study: Study, options: InitOptions) -> list[str]:
     inspect = f"stroma inspect {shlex.quote(str(first))}"
     if study.config.labels is None and first.name.endswith("_SpecCube.dat"):
         return [inspect, f"stroma check {shlex.quote(str(options.output))}"]
-    if study.config.labels is None:
-        return [inspect, f"stroma tile {shlex.quote(str(options.folder))} -o tiles"]
-    return [inspect, f"stroma train {shlex.quote(str(options.output))} -o runs/first"]
+    yaml = shlex.quote(str(options.output))
+    kinds = set(study.annotations["kind"].unique())
+    if study.config.layout.name in ("tiles", "classes") and kinds <= {"image"}:
+        return [inspect, f"stroma embed {shlex.quote(str(options.folder))} -o features"]
+    if study.config.labels is None or kinds == {"image"}:
+        return [inspect, f"stroma tile {yaml} -o tiles"]
+    if kinds <= set(DRAWN_KINDS) and _largest_px(study) > LARGEST_PX:
+        return [inspect, f"stroma annotations pairs {yaml} --images {yaml} -o pairs --tile-px 256 --mpp 2"]
+    return [inspect, f"stroma train {yaml} -o runs/first"]
+
+
+def _largest_px(study: Study) -> int:
+    return max((h * w for h, w in study.catalog.select("height", "width").iter_rows()), default=0)

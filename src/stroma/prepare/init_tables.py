@@ -52,8 +52,8 @@ class FoundTable:
 
     @property
     def tells(self) -> bool:
-        """Whether it says more than the names of the images."""
-        return bool(self.columns) or self.listed < self.images
+        """Whether it says more than the names of the images and their subjects."""
+        return bool(set(self.columns) - {self.subject}) or self.listed < self.images
 
 
 def find_table(listing: Listing, scan: Scan) -> FoundTable | None:

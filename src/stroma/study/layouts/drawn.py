@@ -13,6 +13,7 @@ import polars as pl
 import shapely
 
 from stroma.core.errors import StromaError
+from stroma.core.text import plural
 from stroma.images.image import Image
 from stroma.images.open import open_image
 from stroma.regions.annotation import Annotation
@@ -253,11 +254,12 @@ def propose_drawn(annotations: pl.DataFrame) -> Proposal:
     ignored = [name for name in classes if name.endswith("*")]
     names = [name for name in classes if name not in ignored]
     kinds = Counter(drawn["kind"].to_list())
-    notes = [f"{kinds['polygon']:,} outlines and {kinds['points']:,} points in {drawn['path'].n_unique()} files"]
+    parts = [plural(kinds[kind], noun) for kind, noun in (("polygon", "outline"), ("points", "point")) if kinds[kind]]
+    notes = [f"{' and '.join(parts)} in {plural(drawn['path'].n_unique(), 'file')}"]
     counts = dict(drawn.filter(drawn["label"].is_not_null()).group_by("label").len().iter_rows())
     without = len(drawn.filter(pl.col("label").is_null() & ~pl.col("geometry").str.contains(r"\[\]")))
     if without:
-        notes.append(f"{without:,} objects have neither a class nor a name: they mark nothing")
+        notes.append(f"{plural(without, 'object')} without a class and a name: not drawn ('unclassified: …' draws)")
     if ignored:
         notes.append(f"{', '.join(ignored)} count as not annotated")
     counted = {name: counts[name] for name in names}

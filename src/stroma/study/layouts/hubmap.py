@@ -11,6 +11,7 @@ from typing import Literal
 import polars as pl
 
 from stroma.core.errors import ConfigError, InvalidData, MissingFile
+from stroma.core.text import plural
 from stroma.regions.rle_csv import ENCODING_COLUMNS, read_rle_csv
 from stroma.study.labels import LabelMapping
 from stroma.study.layouts.drawn import drawn_rows, find_drawn, propose_drawn, with_classes
@@ -71,7 +72,7 @@ class HubmapFolder:
         images = list(_listed(listing, table)[0].values())
         label = _class_of_outlines(listing, images)
         parameters = {"table": table, "annotations": "runs", **({"label": label} if label else {})}
-        return Recognition("hubmap", f"{count} images that {table} lists with run lengths (HuBMAP)", parameters)
+        return Recognition("hubmap", f"{plural(count, 'image')} with run lengths in {table} (HuBMAP)", parameters)
 
     def listing(self, root: Path) -> Listing:
         """List everything below the root."""
@@ -127,7 +128,7 @@ class HubmapFolder:
         names = ["background", *(name for name in classes if name != "background")]
         notes = ["pixels in no run count as 'background'"]
         if self._outlines(listing, str(scan.catalog["path"][0])):
-            notes.append("the JSON files hold outlines too; 'annotations: polygons' in the layout reads those")
+            notes.append("the JSON files hold outlines too; 'annotations: polygons' or 'structures' reads those")
         counts = image_counts(scan.annotations, classes)
         return Proposal(LabelMapping.of(names), "background", counts=counts, notes=notes)
 

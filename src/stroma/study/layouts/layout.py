@@ -14,6 +14,7 @@ import polars as pl
 from stroma.core.errors import InvalidData
 from stroma.study.labels import LabelMapping
 from stroma.study.listing import Listing, Problem
+from stroma.study.patterns import IMAGE_SUFFIXES
 from stroma.study.schema import ANNOTATIONS_SCHEMA, CATALOG_SCHEMA
 
 _TABLES = (".csv", ".tsv")
@@ -181,7 +182,8 @@ def other_files(paths: Iterable[str]) -> list[Problem]:
     problems = []
     for suffix, found in by_suffix.items():
         more = f" (nor are {len(found) - 1} other '{suffix}' files)" if len(found) > 1 else ""
-        problems.append(Problem(found[0], f"is no part of this layout{more}", harmless=True))
+        what = "is an image, but no part of this layout" if suffix in IMAGE_SUFFIXES else "is no part of this layout"
+        problems.append(Problem(found[0], what + more, harmless=True))
     return problems
 
 

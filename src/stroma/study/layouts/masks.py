@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stroma.core.errors import InvalidData, StromaError
+from stroma.core.text import plural
 from stroma.images.open import open_image
 from stroma.study.labels import LabelMapping
 from stroma.study.layouts.layout import (
@@ -118,7 +119,7 @@ class ImageMaskPairs:
         images, masks, pairs = found
         paths = [listing.root / path for *_, path in pairs.masks]
         kind = "mask-binary" if "{class}" in masks else examine_masks(paths, most=20).kind
-        reason = f"{len(pairs.images)} images '{images}' and {len(pairs.masks)} masks '{masks}'"
+        reason = f"{plural(len(pairs.images), 'image')} '{images}' and {plural(len(pairs.masks), 'mask')} '{masks}'"
         return Recognition("masks", reason, {"images": images, "masks": masks, "kind": kind})
 
     def listing(self, root: Path) -> Listing:

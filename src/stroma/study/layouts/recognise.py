@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from stroma.core.errors import InvalidData, MissingFile, UsageError
+from stroma.core.text import plural
 from stroma.study.htc.settings import SETTINGS_FILE
 from stroma.study.layouts.classes import ClassFolders
 from stroma.study.layouts.drawn import find_drawn
@@ -133,7 +134,7 @@ def _unknown(listing: Listing, layout: str | None) -> InvalidData:
     drawn = sorted(find_drawn(listing, []).orphans)
     if drawn and not layout:
         return InvalidData(
-            f"holds {len(drawn)} annotation files ({drawn[0]}) and no image",
+            f"holds {plural(len(drawn), 'annotation file')} ({drawn[0]}) and no image",
             where=listing.root,
             next_step="Name the folder that holds the images too; or count them: stroma annotations summary "
             f"'{listing.root / drawn[0]}'",

@@ -10,6 +10,7 @@ from typing import Any
 
 from openslide import OpenSlide, OpenSlideError
 
+from stroma.core.text import plural
 from stroma.study.layouts.drawn import DrawnFiles, drawn_rows, find_drawn, propose_drawn, with_classes
 from stroma.study.layouts.layout import (
     Proposal,
@@ -54,7 +55,7 @@ class SlideFolder:
         if not files:
             return None
         drawn = find_drawn(listing, files)
-        reason = f"{len(files)} files named like slides" if slides else f"{len(files)} pictures without masks"
+        reason = f"{plural(len(files), 'slide' if slides else 'picture')} without masks"
         parameters: dict[str, Any] = {} if slides else {"pictures": True}
         if drawn.of:
             reason += f", {len(drawn.of)} of them with annotation files"
@@ -99,11 +100,8 @@ class SlideFolder:
 
     def propose(self, listing: Listing, scan: Scan) -> Proposal:
         """Slides alone have no labels; with annotation files, the classes of the drawn objects are the labels."""
-        without = scan.catalog["mpp"].null_count() if "mpp" in scan.catalog.columns else len(scan.catalog)
-        notes = [f"{without} of {len(scan.catalog)} do not state their resolution: add 'open: {{mpp: …}}'"]
         proposal = propose_drawn(scan.annotations) if len(scan.annotations) else Proposal()
-        notes = [*proposal.notes, *(notes if without else ())]
-        return replace(proposal, split_column=split_column(scan), notes=notes)
+        return replace(proposal, split_column=split_column(scan))
 
 
 def _open(root: Path, path: str) -> tuple[dict[str, Any] | None, list[Problem]]:

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stroma.core.errors import StromaError
+from stroma.core.text import plural
 from stroma.study.labels import IGNORE, LabelMapping
 from stroma.study.layouts.layout import (
     Proposal,
@@ -108,7 +109,7 @@ class TileFolders:
         if folders:
             count = sum(len(listing_of) for listing_of in _pictures_by_folder(listing, folders).values())
             masks = any(path.startswith(_inside(folder, "masks/")) for folder in folders for path in listing.files)
-            reason = f"{len(folders)} folders of HistoPrep with {count:,} tiles"
+            reason = f"{plural(len(folders), 'folder')} of HistoPrep with {plural(count, 'tile')}"
             return Recognition("tiles", reason, {"histoprep": True, **({"masks": True} if masks else {})})
         pictures = [path for path in listing.files if _is_picture(path) and not is_hidden(path)]
         places = [(path, place) for path in pictures if (place := place_of(_stem(path))) is not None]
@@ -117,7 +118,8 @@ class TileFolders:
         if any(place.slide and not _folder_fits(path, place.slide) for path, place in places):
             return None
         slides = {_slide(path, place, listing) for path, place in places}
-        return Recognition("tiles", f"{len(places):,} tiles of {len(slides)} slides, named by their coordinates", {})
+        reason = f"{plural(len(places), 'tile')} of {plural(len(slides), 'slide')}, named by their coordinates"
+        return Recognition("tiles", reason, {})
 
     def listing(self, root: Path) -> Listing:
         """List everything below the root."""
@@ -156,12 +158,11 @@ class TileFolders:
 
     def propose(self, listing: Listing, scan: Scan) -> Proposal:
         """Tissue masks have two classes; tiles alone have none."""
-        notes = ["tiles do not state their resolution: add 'open: {mpp: …}'"]
         if not len(scan.annotations):
-            return Proposal(notes=notes if scan.catalog.get_column("mpp", default=None) is None else ())
+            return Proposal()
         labels = LabelMapping.of(("background", "tissue"), ignore=(IGNORE,))
         counts = image_counts(scan.annotations, ())
-        return Proposal(labels, counts=counts, notes=["the masks hold tissue (1) as HistoPrep found it", *notes])
+        return Proposal(labels, counts=counts, notes=["the masks hold tissue as HistoPrep found it"])
 
 
 def _histoprep_tables(listing: Listing) -> list[tuple[str, str]]:
