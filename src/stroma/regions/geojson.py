@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import repeat
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from stroma.core.clock import stage
 from stroma.core.errors import InvalidData, MissingFile
 from stroma.core.files import write_bytes
 from stroma.regions.annotation import Annotation
+from stroma.regions.geojson_coordinates import are_plain_polygons, parse_polygons, polygon_texts
 
 GZIP_BYTES = 50_000_000
 """Files above this size are compressed."""
@@ -162,8 +164,11 @@ def _geometries(
     for first in range(0, len(entries), _BATCH):
         part = entries[first : first + _BATCH]
         if any(entry is not None for entry in part):
-            texts = _geometry_sources(part, first, coordinates, where, what)
-            shapes[first : first + len(part)] = _parse_geometries(texts, first, where, what)
+            kinds, texts = _geometry_sources(part, first, coordinates, where, what)
+            plain = parse_polygons(texts) if set(kinds) == {"Polygon"} else None
+            shapes[first : first + len(part)] = (
+                _parse_geometries(kinds, texts, first, where, what) if plain is None else plain
+            )
     if offset != (0.0, 0.0):
         shapes = shapely.transform(shapes, lambda points: points + offset)
     return shapes
@@ -171,11 +176,13 @@ def _geometries(
 
 def _geometry_sources(
     entries: Sequence[Any], first: int, coordinates: Sequence[str], where: Path | str | None, what: str
-) -> Any:
-    """The texts of geometries with their coordinates put back, None where there is no geometry."""
-    texts = np.full(len(entries), None, dtype=object)
+) -> tuple[list[str], list[str]]:
+    """Types and coordinates of geometries, both empty where there is no geometry."""
+    kinds, texts = [], []
     for index, entry in enumerate(entries):
         if entry is None:
+            kinds.append("")
+            texts.append("")
             continue
         kind = entry.get("type") if isinstance(entry, dict) else None
         if kind not in _TYPES:
@@ -185,11 +192,18 @@ def _geometry_sources(
         place = entry.get("coordinates")
         if not isinstance(place, int) or not 0 <= place < len(coordinates):
             raise InvalidData(f"object {first + index} has a {what} without usable coordinates", where=where)
-        texts[index] = f'{{"type":"{kind}","coordinates":{coordinates[place]}}}'
-    return texts
+        kinds.append(kind)
+        texts.append(coordinates[place])
+    return kinds, texts
 
 
-def _parse_geometries(texts: Any, first: int, where: Path | str | None, what: str) -> Any:
+def _parse_geometries(
+    kinds: Sequence[str], coordinates: Sequence[str], first: int, where: Path | str | None, what: str
+) -> Any:
+    """Geometries of any type, one at a time; the message has the index of the first that cannot be read."""
+    texts = np.full(len(kinds), None, dtype=object)
+    for index, (kind, text) in enumerate(zip(kinds, coordinates, strict=True)):
+        texts[index] = f'{{"type":"{kind}","coordinates":{text}}}' if kind else None
     shapes = shapely.from_geojson(texts, on_invalid="ignore")
     given = np.array([text is not None for text in texts], dtype=bool)
     bad = np.flatnonzero(given & (shapely.is_missing(shapes) | shapely.is_empty(shapes)))
@@ -327,7 +341,7 @@ def _lines(annotations: list[Annotation], offset: tuple[float, float], decimals:
         plane = ""
         if annotation.plane != (0, 0):
             plane = f',"plane":{{"c":-1,"z":{annotation.plane[0]},"t":{annotation.plane[1]}}}'
-        identifier = "" if annotation.identifier is None else f'"id":{_json(annotation.identifier)},'
+        identifier = "" if annotation.identifier is None else f'"id":{encode_basestring(annotation.identifier)},'
         nucleus = "" if inner is None else f'"nucleusGeometry":{inner},'
         yield (
             f'{{"type":"Feature",{identifier}"geometry":{outline[:-1]}{plane}}},{nucleus}'
@@ -342,11 +356,13 @@ def geometry_texts(
     shapes = np.empty(len(geometries), dtype=object)
     shapes[:] = geometries
 
-    def place(points: Any) -> Any:
-        moved = points - offset
-        return moved if decimals is None else np.round(moved, decimals)
-
-    return shapely.to_geojson(shapely.transform(shapes, place))
+    if offset != (0.0, 0.0):
+        shapes = shapely.transform(shapes, lambda points: points - offset)
+    if len(shapes) and are_plain_polygons(shapes):
+        return np.array(polygon_texts(shapes, decimals), dtype=object)
+    if decimals is not None:
+        shapes = shapely.transform(shapes, lambda points: np.round(points, decimals))
+    return shapely.to_geojson(shapes)
 
 
 def _json(value: Any) -> str:
@@ -356,9 +372,9 @@ def _json(value: Any) -> str:
 def _properties(annotation: Annotation) -> str:
     text = _common_properties(annotation.kind, annotation.label, annotation.colour, annotation.locked)
     if annotation.name is not None:
-        text += f',"name":{_json(annotation.name)}'
+        text += f',"name":{encode_basestring(annotation.name)}'
     if annotation.measurements:
-        pairs = (f"{_quoted(name)}:{_number(value)}" for name, value in annotation.measurements.items())
+        pairs = (f"{encode_basestring(name)}:{_number(value)}" for name, value in annotation.measurements.items())
         text += f',"measurements":{{{",".join(pairs)}}}'
     if annotation.metadata:
         text += f',"metadata":{_json(dict(annotation.metadata))}'
@@ -376,11 +392,6 @@ def _common_properties(kind: str, label: str | None, colour: tuple[int, int, int
     if locked:
         properties["isLocked"] = True
     return _json(properties)[1:-1]
-
-
-@lru_cache(maxsize=4096)
-def _quoted(name: str) -> str:
-    return _json(name)
 
 
 def _number(value: float) -> str:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from stroma.core.errors import InvalidData, UsageError
 
-_CACHE_BYTES = 1 << 18
+_CACHE_WORDS = 1 << 16
 _PAINT_PIXELS = 1 << 20
 
 
@@ -48,7 +49,7 @@ class Runs:
     def encode(self) -> str:
         """The text: start and length of each run, starts counted from 1; empty for an empty mask."""
         pairs = np.stack([self.starts + 1, self.ends - self.starts], axis=1)
-        return " ".join(map(str, pairs.ravel().tolist()))
+        return str(pl.Series(pairs.ravel()).cast(pl.String).str.join(" ").item())
 
     def window(self, x: int, y: int, w: int, h: int, *, downsample: float = 1.0) -> NDArray[np.bool_]:
         """The mask in a window of the image.
@@ -270,32 +271,35 @@ def encode_strips(strips: Iterable[NDArray[Any]], height: int, width: int) -> Ru
 
 
 def _vertical_edges(block: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(rows, columns) at which runs begin, and at which they have ended, as two (2, n) arrays.
-
-    Rows are compared with the one above in pieces that stay in the processor's cache, eight pixels at a
-    time, since almost all of a mask is far from any edge.
-    """
+    """(rows, columns) at which runs begin, and at which they have ended, as two (2, n) arrays."""
     h, w = block.shape
     block = np.ascontiguousarray(block if block.dtype in (np.uint8, np.bool_) else block != 0).view(np.uint8)
-    rows, columns = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    step = max(1, _CACHE_BYTES // max(1, w))
-    differs = np.zeros(-(-step * w // 8) * 8, dtype=bool)
-    words = differs.view(np.uint64)
-    for top in range(1, h, step):
-        bottom = min(top + step, h)
-        size = (bottom - top) * w
-        np.not_equal(block[top:bottom], block[top - 1 : bottom - 1], out=differs[:size].reshape(-1, w))
-        differs[size:] = False
-        hits = np.flatnonzero(words != 0)
-        if len(hits):
-            inner = np.flatnonzero(differs.reshape(-1, 8)[hits])
-            flat = hits[inner // 8] * 8 + inner % 8
-            rows.append(top + flat // w)
-            columns.append(flat % w)
-    y, x = np.concatenate(rows), np.concatenate(columns)
+    changed = _changes(block.reshape(-1), w)
+    y, x = np.divmod(changed, w)
     inside, above = block[y, x] != 0, block[y - 1, x] != 0
     first, last = np.flatnonzero(block[0]), np.flatnonzero(block[-1])
     up, down = inside & ~above, ~inside & above
     begins = np.stack([np.concatenate([np.zeros_like(first), y[up]]), np.concatenate([first, x[up]])])
     finishes = np.stack([np.concatenate([y[down], np.full_like(last, h)]), np.concatenate([x[down], last])])
     return begins, finishes
+
+
+def _changes(flat: NDArray[np.uint8], width: int) -> NDArray[np.int64]:
+    """Positions of the pixels that differ from the one above, ascending.
+
+    Eight pixels are compared at a time, in pieces that stay in the processor's cache, since almost all of a mask is
+    far from any edge. Rows need not be whole words: shifted by one row, the mask is simply not aligned.
+    """
+    count = max(0, len(flat) - width) // 8
+    above, below = (flat[start : start + count * 8].view(np.uint64) for start in (0, width))
+    differs = np.empty(_CACHE_WORDS, dtype=bool)
+    found = [np.zeros(0, dtype=np.int64)]
+    for start in range(0, count, _CACHE_WORDS):
+        end = min(count, start + _CACHE_WORDS)
+        np.not_equal(above[start:end], below[start:end], out=differs[: end - start])
+        found.append(np.flatnonzero(differs[: end - start]) + start)
+    words = np.concatenate(found)
+    inner = np.flatnonzero((above[words] ^ below[words]).view(np.uint8))
+    rest = np.arange(count * 8, max(0, len(flat) - width))
+    rest = rest[flat[rest] != flat[rest + width]]
+    return np.asarray(np.concatenate([words[inner // 8] * 8 + inner % 8, rest]) + width)
