@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import polars as pl
@@ -38,7 +38,7 @@ class EvaluateOptions(VerbOptions):
     """Options of `stroma evaluate`."""
 
     run: Annotated[Path, Flag(argument=True, setting=False)] = Field(description="A run folder")
-    images: Literal["test", "validation"] = Field("test", description="Which set of the run's study")
+    images: str = Field("test", description="Which set of the run's study: test, validation, or another by name")
     annotator: str | None = Field(None, description="Whose annotation is the reference (default: the run's)")
     where: Where = None
     workers: Workers = 1

@@ -25,7 +25,7 @@ SUBJECT_VALUES_SCHEMA: dict[str, pl.DataType] = {
 
 `n_images` is null for tables without `image_id`.
 """
-_KINDS = ("scope", "metric", "convention", "annotator")
+_KINDS = ("scope", "metric", "convention", "layer", "annotator", "parameters")
 """Columns that say what a row is: rows that differ in them are not values of one thing."""
 
 

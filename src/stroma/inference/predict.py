@@ -53,8 +53,9 @@ class PredictOptions(VerbOptions):
     output: Annotated[Path | None, Flag(short="-o", setting=False)] = Field(
         None, description="Folder for the predictions (default: predictions/<set> of the run)"
     )
-    images: Annotated[Literal["test", "validation"], Flag(setting=False)] = Field(
-        "test", description="Which set of the run's study; validation images are predicted by their own fold"
+    images: Annotated[str, Flag(setting=False)] = Field(
+        "test",
+        description="Which set of the run's study: test, validation (each by its own fold), or another by name",
     )
     fold: Annotated[tuple[str, ...], Flag(setting=False)] = Field(
         (), description="Folds to average (default: all; repeatable)"

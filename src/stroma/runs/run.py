@@ -19,6 +19,7 @@ from stroma.runs.card import ModelCard
 from stroma.runs.config import RunConfig
 from stroma.sampling.stores import Stores, choose_stores
 from stroma.study.labels import LabelMapping
+from stroma.study.splits import images_of
 from stroma.study.study import Study, open_study
 
 RUN_FORMAT = "run/1"
@@ -99,7 +100,7 @@ class Run:
     @cached_property
     def study(self) -> Study:
         """Its study."""
-        return open_study(self.study_path)
+        return open_study(self.study_path, self.config.data.where)
 
     @cached_property
     def stores(self) -> Stores | None:
@@ -139,12 +140,13 @@ class Run:
             )
         return ModelCard.load(self.fold_folder(fold) / "card.json")
 
-    def images_of(self, role: str, fold: str | None = None) -> Sequence[str]:
-        """Ids of the images of a role, in one fold or in any, sorted."""
-        rows = self.splits.filter(pl.col("role") == role)
-        if fold is not None:
-            rows = rows.filter(pl.col("fold") == fold)
-        return rows["image_id"].unique().sort().to_list()
+    def images_of(self, name: str, fold: str | None = None) -> Sequence[str]:
+        """Ids of the images of a role or a set, in one fold or in any, sorted; see `stroma.study.splits.images_of`.
+
+        Raises:
+            UsageError: there is no such role or set.
+        """
+        return images_of(self.splits, name, fold)
 
     def metrics(self) -> pl.DataFrame:
         """Learning curves of all trained folds (columns fold, epoch, name, value)."""

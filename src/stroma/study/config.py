@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -49,27 +49,47 @@ class SubjectRule(Section):
 
 
 class SplitRule(Section):
-    """How the images are divided into train, validation and test.
+    """How the images are divided into train, validation and test; all images of a subject stand on one side.
 
     Attributes:
         source: `subjects` draws folds by subject, `column` takes a catalog column with the values train,
             validation and test, `file` a table. In YAML the key is `from`.
+        scheme: For `subjects`. `folds`: each part of the subjects validates once; `leave-one-out`: each subject does;
+            `nested`: each part of the subjects is tested once, the others are divided into folds; `sizes`: training
+            sets of growing numbers of subjects, to see what more subjects would bring.
         folds: Number of folds for cross-validation; 1 is a single division.
+        stratify: In what folds are alike: `balance` in images and labels, `label-sets` in how many subjects have each
+            label (iterative stratification), `none` in the number of subjects only; or a catalog column, such as a
+            diagnosis, in how many subjects have each value.
+        outer_folds: Of `nested`: into how many parts all subjects are divided for the test.
+        sizes: Of `sizes`: numbers of training subjects (default: 1, 2, 3, …).
+        repetitions: Of `sizes`: how many different training sets are drawn of each size.
         seed: Decides which subject goes where.
         test_subjects: Subjects that are kept aside in every fold.
         test_fraction: Fraction of the subjects to keep aside instead, 0-1.
+        hidden_subjects: Subjects of a second test set, `test_hidden`, that is only reached by this name.
         validation_fraction: With one fold, the fraction of the remaining subjects used for validation, 0-1.
+        known_images: So many images of each training subject are kept out of training, as the set `validation_known`
+            (role extra): beside the validation of new subjects they show the gap between known and new ones.
         column: For `column`.
-        file: For `file`: Parquet, CSV, or a data specification of htc (JSON); relative to study.yaml.
+        file: For `file`: Parquet, CSV, or a data specification of htc (JSON); relative to study.yaml. A pattern such
+            as `specs/pigs_nested-*.json` takes each file as an outer fold.
     """
 
     model_config = ConfigDict(populate_by_name=True)
 
     source: Literal["subjects", "column", "file"] = Field("subjects", alias="from")
+    scheme: Literal["folds", "leave-one-out", "nested", "sizes"] = "folds"
     folds: int = Field(5, ge=1)
+    stratify: str = "balance"
+    outer_folds: int = Field(3, ge=2)
+    sizes: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    repetitions: int = Field(5, ge=1)
     seed: int = Field(0, ge=0)
     test_subjects: tuple[str, ...] = ()
     test_fraction: float = Field(0.0, ge=0, lt=1)
+    hidden_subjects: tuple[str, ...] = ()
+    known_images: int = Field(0, ge=0)
     validation_fraction: float = Field(0.2, gt=0, lt=1)
     column: str | None = None
     file: str | None = None
@@ -78,6 +98,8 @@ class SplitRule(Section):
     def _check(self) -> Self:
         if self.test_subjects and self.test_fraction:
             raise ValueError("give test_subjects or test_fraction, not both")
+        if set(self.test_subjects) & set(self.hidden_subjects):
+            raise ValueError("a subject is in test_subjects and in hidden_subjects")
         if self.source != "subjects" and getattr(self, self.source) is None:
             raise ValueError(f"'from: {self.source}' needs '{self.source}'")
         return self

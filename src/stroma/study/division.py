@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
-from stroma.core.errors import ConfigError
+from stroma.core.clock import stage
+from stroma.core.errors import ConfigError, MissingFile
+from stroma.study.config import SplitRule
+from stroma.study.labels import IGNORE
+from stroma.study.split_schemes import draw_splits
 from stroma.study.splits import Splits
+from stroma.study.stratify import LABEL_SETS
 
 if TYPE_CHECKING:
     from stroma.study.study import Study
 
 
-def divide(study: Study) -> Splits:
-    """Divide the images of a study as its `study.yaml` says; see `Study.splits`."""
-    rule = study.config.splits
+def divide(study: Study, rule: SplitRule | None = None) -> Splits:
+    """Divide the images of a study as a rule says, by default that of its `study.yaml`; see `Study.splits`."""
+    rule = rule or study.config.splits
     if rule is None:
         raise ConfigError(
             "the study does not say how to divide its images",
@@ -23,12 +31,7 @@ def divide(study: Study) -> Splits:
             next_step="Add 'splits: {folds: 5}' to it",
         )
     if rule.source == "file":
-        file = study.path.parent / str(rule.file)
-        splits = Splits.load(file)
-        if study.where is not None:
-            splits = Splits(splits.table.filter(pl.col("image_id").is_in(list(study))))
-        splits.check(study.catalog, where=file)
-        return splits
+        return _from_file(study, str(rule.file))
     if rule.source == "column":
         return Splits.from_column(
             study.catalog,
@@ -39,15 +42,63 @@ def divide(study: Study) -> Splits:
         )
     drawn = study.catalog.filter(pl.col("image_id").is_in(study.annotated() or list(study)))
     present = set(drawn["subject_id"])
-    known = (
-        present if study.where is not None else present | (set(rule.test_subjects) - set(study.catalog["subject_id"]))
+    known = present if study.where is not None else present | _outside(rule, set(study.catalog["subject_id"]))
+    here = {key: tuple(n for n in getattr(rule, key) if n in known) for key in ("test_subjects", "hidden_subjects")}
+    return draw_splits(drawn, rule.model_copy(update=here), image_labels(study, rule, drawn))
+
+
+def _outside(rule: SplitRule, subjects: set[str]) -> set[str]:
+    """Subjects that the rule names and the study lacks: these are errors, unlike those without annotation."""
+    return {*rule.test_subjects, *rule.hidden_subjects} - subjects
+
+
+def _from_file(study: Study, name: str) -> Splits:
+    file = study.path.parent / name
+    splits = load_outer(file) if "*" in file.name else Splits.load(file)
+    if study.where is not None:
+        splits = Splits(splits.table.filter(pl.col("image_id").is_in(list(study))))
+    splits.check(study.catalog, where=file)
+    return splits
+
+
+def load_outer(pattern: Path) -> Splits:
+    """Read splits of one outer fold each from the files that a pattern names, in the order of their names.
+
+    Raises:
+        MissingFile: there is none.
+    """
+    files = sorted(pattern.parent.glob(pattern.name))
+    if not files:
+        raise MissingFile("no file has such a name", where=pattern)
+    tables = [Splits.load(file).table for file in files]
+    width = len(str(len(files) - 1))
+    return Splits.of(
+        pl.concat(
+            table.with_columns(
+                outer=pl.lit(outer, pl.Int64), fold=pl.format("outer_{}_{}", pl.lit(f"{outer:0{width}d}"), "fold")
+            )
+            for outer, table in enumerate(tables)
+        ),
+        where=pattern,
     )
-    return Splits.by_subject(
-        drawn,
-        folds=rule.folds,
-        seed=rule.seed,
-        test_subjects=[name for name in rule.test_subjects if name in known],
-        test_fraction=rule.test_fraction,
-        validation_fraction=rule.validation_fraction,
-        annotations=study.annotations,
-    )
+
+
+def image_labels(study: Study, rule: SplitRule, drawn: pl.DataFrame) -> pl.DataFrame:
+    """Which labels are in which images: columns `image_id`, `label`.
+
+    Where files hold several labels, the masks are read, but only for iterative stratification, which is about labels.
+    """
+    rows = study.annotations.select("image_id", "label")
+    named = rows.filter(pl.col("label").is_not_null())
+    if rule.stratify != LABEL_SETS or len(named) == len(rows) or study.config.labels is None:
+        return named
+    return _labels_in_masks(study, drawn["image_id"].to_list())
+
+
+def _labels_in_masks(study: Study, image_ids: Sequence[str]) -> pl.DataFrame:
+    found = []
+    for image_id in image_ids:
+        with stage("read"):
+            indices = np.unique(study.mask(image_id))
+        found += [(image_id, study.labels.names[i]) for i in indices if i != IGNORE]
+    return pl.DataFrame(found, schema={"image_id": pl.String, "label": pl.String}, orient="row")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from stroma.core.errors import InvalidData, UsageError, nearest
 from stroma.core.provenance import Provenance
@@ -18,9 +15,8 @@ from stroma.core.tables import read_table, require_columns, write_table
 from stroma.study.matching import read_any_table
 from stroma.study.schema import ROLES, SPLITS_FORMAT, SPLITS_SCHEMA
 
-_MOST_SWAPPED = 300  # more subjects than these are even enough by their number
-_MOST_SWAPS = 200
-_Load = NDArray[np.float64]
+KNOWN_SET = "validation_known"
+"""Images of subjects that also train, of role extra: they tell how much is lost on new subjects."""
 _ROLE_NAMES = {
     "val": "validation",
     "valid": "validation",
@@ -46,19 +42,20 @@ class Splits:
         """Names of the folds, in order."""
         return tuple(self.table["fold"].unique(maintain_order=True).to_list())
 
-    def ids(self, role: str, fold: str | None = None) -> list[str]:
-        """Ids of the images of a role, in one fold or in any, sorted.
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """Names of the sets, in the order of their roles."""
+        return tuple(self.table["set"].unique(maintain_order=True).to_list())
+
+    def ids(self, name: str, fold: str | None = None) -> list[str]:
+        """Ids of the images of a role or a set, in one fold or in any, sorted; see `images_of`.
 
         Raises:
-            UsageError: there is no such role or fold.
+            UsageError: there is no such role, set or fold.
         """
-        for name, known in ((role, ROLES), (fold, self.folds)):
-            if name is not None and name not in known:
-                raise UsageError(f"there is no '{name}' in the splits", next_step=nearest(name, known))
-        rows = self.table.filter(pl.col("role") == role)
-        if fold is not None:
-            rows = rows.filter(pl.col("fold") == fold)
-        return rows["image_id"].unique().sort().to_list()
+        if fold is not None and fold not in self.folds:
+            raise UsageError(f"there is no '{fold}' in the splits", next_step=nearest(fold, self.folds))
+        return images_of(self.table, name, fold)
 
     def check(self, catalog: pl.DataFrame, *, where: Path | str | None = None) -> None:
         """Check that the splits fit a catalog and that no subject stands on two sides of a fold.
@@ -90,11 +87,30 @@ class Splits:
                 where=where,
                 next_step="Put all images of a subject on one side",
             )
-        tests = (
-            {tuple(self.ids("test", fold)) for fold in self.folds} if self.table["outer"].n_unique() == 1 else set()
-        )
-        if len(tests) > 1:
-            raise InvalidData("the test images differ between folds", where=where)
+        self._check_images(where)
+        for outer, names in (
+            self.table.group_by("outer", maintain_order=True).agg(pl.col("fold").unique()).iter_rows()
+        ):
+            tests = self.table.filter((pl.col("outer") == outer) & (pl.col("role") == "test"))
+            lists = tests.group_by("fold").agg(pl.col("image_id").sort())["image_id"].to_list()
+            if len(lists) not in (0, len(names)) or len({tuple(found) for found in lists}) > 1:
+                raise InvalidData(
+                    "the test images differ between folds",
+                    where=where,
+                    next_step="Number folds with test images of their own in the column 'outer'",
+                )
+
+    def _check_images(self, where: Path | str | None) -> None:
+        """An image has one role in a fold; nothing tells an extra image from a training image but this."""
+        twice = self.table.group_by("outer", "fold", "image_id").agg(pl.col("set").sort())
+        twice = twice.filter(pl.col("set").list.len() > 1).sort("outer", "fold", "image_id")
+        if len(twice):
+            first = twice.row(0, named=True)
+            raise InvalidData(
+                f"the image '{first['image_id']}' is in {' and '.join(first['set'])} of {first['fold']}",
+                where=where,
+                next_step="Put each image into one set of a fold",
+            )
 
     def save(self, path: Path, settings: Mapping[str, object] | None = None) -> Path:
         """Write the table as Parquet (format `splits/1`) and return the path."""
@@ -172,30 +188,14 @@ class Splits:
         Raises:
             UsageError: fewer subjects than the folds need, or unknown test subjects.
         """
-        subjects = sorted(catalog["subject_id"].unique().to_list(), key=lambda name: _rank(seed, name))
-        unknown = [name for name in test_subjects if name not in subjects]
-        if unknown:
-            raise UsageError(f"there is no subject '{unknown[0]}'", next_step=nearest(unknown[0], subjects))
-        loads = _loads(catalog, annotations)
-        test = list(test_subjects)
-        if test_fraction:
-            test = subjects[: max(1, round(test_fraction * len(subjects)))]
-        rest = [name for name in subjects if name not in test]
-        if len(rest) < max(2, folds):
-            raise _too_few(len(rest), folds, bool(test))
-        if folds == 1:
-            count = min(len(rest) - 1, max(1, round(validation_fraction * len(rest))))
-            parts = [rest[:count]]
-        else:
-            parts = _deal(rest, loads, folds)
-        width, aside = len(str(folds - 1)), set(test)
-        rows = [
-            (f"fold_{i:0{width}d}", _role(name, aside, part), name)
-            for i, part in enumerate(map(set, parts))
-            for name in subjects
-        ]
-        assigned = pl.DataFrame(rows, schema=["fold", "role", "subject_id"], orient="row")
-        return cls.of(assigned.join(catalog.select("image_id", "subject_id"), on="subject_id").drop("subject_id"))
+        from stroma.study.config import SplitRule
+        from stroma.study.split_schemes import draw_splits
+
+        rule = SplitRule(
+            folds=folds, seed=seed, test_subjects=tuple(test_subjects), test_fraction=test_fraction,
+            validation_fraction=validation_fraction,
+        )  # fmt: skip
+        return cls(draw_splits(catalog, rule, annotations).table)
 
     @classmethod
     def from_column(
@@ -229,7 +229,33 @@ class Splits:
         return splits
 
 
-def _too_few(subjects: int, folds: int, tested: bool) -> UsageError:
+def images_of(table: pl.DataFrame, name: str, fold: str | None = None) -> list[str]:
+    """Ids of the images of a role or a set, in one fold or in any, sorted.
+
+    A role stands for all its sets, but for `test`: beside a set of this name, other test sets are hidden and only
+    reached by their own names, so that nobody looks at them by the way.
+
+    Args:
+        table: Rows of `SPLITS_SCHEMA`.
+        name: Role or set.
+        fold: Name of a fold; None takes all.
+
+    Raises:
+        UsageError: there is no such role or set.
+    """
+    sets = table["set"].unique(maintain_order=True).to_list()
+    if name not in (*ROLES, *sets):
+        raise UsageError(
+            f"there is no set '{name}' in the splits", next_step=nearest(name, dict.fromkeys([*ROLES, *sets]))
+        )
+    by_name = name in sets and (name not in ROLES or name == "test")
+    rows = table.filter(pl.col("set" if by_name else "role") == name)
+    if fold is not None:
+        rows = rows.filter(pl.col("fold") == fold)
+    return rows["image_id"].unique().sort().to_list()
+
+
+def too_few(subjects: int, folds: int, tested: bool, key: str = "folds") -> UsageError:
     """Say how many folds the subjects that are left allow."""
     fewer = "or keep fewer subjects for the test" if tested else "or say more precisely whose the images are"
     if subjects < 2:
@@ -239,58 +265,5 @@ def _too_few(subjects: int, folds: int, tested: bool) -> UsageError:
         )
     return UsageError(
         f"{subjects} subjects allow {subjects} folds, {folds} are needed",
-        next_step=f"Set folds to {subjects}, {fewer}",
+        next_step=f"Set {key} to {subjects}, {fewer}",
     )
-
-
-def _rank(seed: int, subject: str) -> str:
-    """A key that orders subjects at random, the same everywhere and for ever."""
-    return hashlib.sha256(f"{seed}\0{subject}".encode()).hexdigest()
-
-
-def _role(subject: str, test: Container[str], validation: Container[str]) -> str:
-    if subject in test:
-        return "test"
-    return "validation" if subject in validation else "train"
-
-
-def _loads(catalog: pl.DataFrame, annotations: pl.DataFrame | None) -> dict[str, _Load]:
-    """Subject → fractions of all images, and of the images of each label, that are its own."""
-    tables = [catalog.select("image_id", "subject_id", pl.lit("").alias("label"))]
-    if annotations is not None:
-        labelled = annotations.filter(pl.col("label").is_not_null()).select("image_id", "label").unique()
-        tables.append(
-            labelled.join(catalog.select("image_id", "subject_id"), on="image_id").select(tables[0].columns)
-        )
-    counts = pl.concat(tables).group_by("subject_id", "label").len()
-    labels = {label: i for i, label in enumerate(counts["label"].unique().sort().to_list())}
-    loads = {subject: np.zeros(len(labels)) for subject in catalog["subject_id"].unique()}
-    for subject, label, count in counts.iter_rows():
-        loads[subject][labels[label]] = count
-    total = sum(loads.values(), np.zeros(len(labels)))
-    return {subject: load / total for subject, load in loads.items()}
-
-
-def _deal(subjects: Sequence[str], loads: Mapping[str, _Load], parts: int) -> list[list[str]]:
-    """Deal subjects out in turn, then swap pairs as long as that makes the parts more even.
-
-    The sum over parts of their squared loads is what a swap has to lower; it is least when all are equal.
-    """
-    load = np.stack([loads[name] for name in subjects])
-    part = np.arange(len(subjects)) % parts
-    sums = np.stack([load[part == i].sum(axis=0) for i in range(parts)])
-    for _ in range(_MOST_SWAPS if len(subjects) <= _MOST_SWAPPED else 0):
-        best, pair = -1e-9, None
-        for i in range(len(subjects)):
-            difference = load - load[i]
-            gain = 2 * ((sums[part[i]] - sums[part]) * difference + difference**2).sum(axis=1)
-            gain[part == part[i]] = 0
-            if gain.min() < best:
-                best, pair = float(gain.min()), (i, int(gain.argmin()))
-        if pair is None:
-            break
-        i, j = pair
-        sums[part[i]] += load[j] - load[i]
-        sums[part[j]] += load[i] - load[j]
-        part[i], part[j] = part[j], part[i]
-    return [[name for name, at in zip(subjects, part, strict=True) if at == i] for i in range(parts)]

@@ -4,8 +4,11 @@ from pathlib import Path
 import pytest
 
 from stroma.core.errors import InvalidData, UsageError
-from stroma.study.htc.specs import read_data_spec, write_data_spec
+from stroma.study.config import SplitRule
+from stroma.study.htc.specs import DataSpec, read_data_spec, write_data_spec, write_data_specs
+from stroma.study.split_schemes import draw_splits
 from stroma.study.splits import Splits
+from tests.study.test_splits import catalog
 
 SPEC = [
     {
@@ -53,14 +56,39 @@ def test_what_is_written_is_what_was_read(tmp_path: Path) -> None:
 
 
 def test_splits_of_ours_can_be_written_for_htc(tmp_path: Path) -> None:
-    from stroma.study.htc.specs import DataSpec
-
     splits = Splits.load(write(tmp_path / "a.json", SPEC))
     ours = Splits.of(splits.table.with_columns(set="role").filter(fold="fold_P1"))
     with pytest.raises(InvalidData, match="the set 'extra' cannot be written"):
         write_data_spec(DataSpec(ours), tmp_path / "b.json")
     path = write_data_spec(DataSpec(Splits.of(ours.table.filter(set="validation"))), tmp_path / "b.json")
     assert list(json.loads(path.read_text())[0]) == ["fold_name", "val"]
+
+
+def test_a_file_of_htc_is_written_byte_for_byte(tmp_path: Path) -> None:
+    """Folds and sets keep their order: fold 2 before fold 10, the known validation images before the test."""
+    folds = [dict(SPEC[0], fold_name=name) for name in ("fold_pigs=2", "fold_pigs=10", "fold_pigs=1")]
+    text = json.dumps(folds, indent=4) + "\n"
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    spec = read_data_spec(path)
+    classes = spec.classes
+    assert classes == {"test": "htc.tivita.DataPathMultiorgan>DataPathMultiorgan"}
+    assert write_data_spec(spec, tmp_path / "b.json").read_text() == text
+
+
+def test_known_hidden_and_nested_sets_of_ours_get_names_that_htc_reads(tmp_path: Path) -> None:
+    rule = SplitRule(scheme="nested", outer_folds=2, folds=2, known_images=1, hidden_subjects=("S00",))
+    splits = draw_splits(catalog(7), rule)
+    paths = write_data_specs(DataSpec(splits), tmp_path / "ours.json")
+    assert [path.name for path in paths] == ["ours_nested-0-1.json", "ours_nested-1-1.json"]
+    fold = json.loads(paths[1].read_text())[0]
+    assert list(fold) == ["fold_name", "train", "val", "test", "test_hidden", "val_known"]
+    again = read_data_spec(paths[0], dict(catalog(7).select("image_id", "subject_id").iter_rows())).splits
+    for name, role in (("val", "validation"), ("val_known", "extra"), ("test_hidden", "test")):
+        rows = again.table.filter(set=name)
+        assert set(rows["role"]) == {role}
+    assert again.ids("train", "outer_0_fold_0") == splits.ids("train", "outer_0_fold_0")
+    assert again.ids("test") == [i for i in splits.ids("test", "outer_0_fold_0") if not i.startswith("S00")]
 
 
 @pytest.mark.parametrize(

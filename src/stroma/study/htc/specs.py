@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,15 @@ class DataSpec:
             that shares subjects with the train sets of its fold has the role extra: it chooses no checkpoint.
         annotations: Image id → annotations that are meant (`semantic#primary`), where the names carry them.
         classes: Set → `data_path_class`, where given.
+        folds: Names of the folds in the order of the file; others are written after them.
+        sets: Names of the sets in the order of the file; others are written after them.
     """
 
     splits: Splits
     annotations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     classes: Mapping[str, str] = field(default_factory=dict)
+    folds: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
 
 
 def read_data_spec(path: Path, subjects: Mapping[str, str] | None = None) -> DataSpec:
@@ -78,11 +82,14 @@ def read_data_spec(path: Path, subjects: Mapping[str, str] | None = None) -> Dat
             role = "extra" if shared else _ROLES[_kind(key)]
             rows += [(0, name, key, role, image.image_id) for image in found]
     table = pl.DataFrame(rows, schema=["outer", "fold", "set", "role", "image_id"], orient="row")
-    return DataSpec(Splits.of(table, where=path), annotations, classes)
+    order = tuple(dict.fromkeys(key for fold in folds for key in fold if key != "fold_name"))
+    return DataSpec(Splits.of(table, where=path), annotations, classes, tuple(f["fold_name"] for f in folds), order)
 
 
 def write_data_spec(spec: DataSpec, path: Path) -> Path:
-    """Write a data specification; sets, names and annotations as they were read, names sorted.
+    """Write a data specification; folds, sets, names and annotations as they were read, names sorted.
+
+    Sets of ours get names that htc reads: `validation…` becomes `val…`, and the roles decide about the order.
 
     Raises:
         InvalidData: a set has a name that does not begin with train, val or test, or there are several outer folds.
@@ -92,17 +99,37 @@ def write_data_spec(spec: DataSpec, path: Path) -> Path:
         raise InvalidData(
             "the splits have several outer folds, a data specification holds one",
             where=path,
-            next_step="Write one file for each: Splits(table.filter(outer=…))",
+            next_step="Write one file for each: write_data_specs",
         )
-    folds = [_plain_fold(spec, fold) for fold in spec.splits.folds]
+    sets = _in_order(spec.splits.sets, spec.sets)  # also those that are empty in a fold
+    folds = [_plain_fold(spec, fold, sets) for fold in _in_order(spec.splits.folds, spec.folds)]
     return write_text(path, json.dumps(folds, indent=4, ensure_ascii=False) + "\n")
 
 
-def _plain_fold(spec: DataSpec, fold: str) -> dict[str, Any]:
+def write_data_specs(spec: DataSpec, path: Path) -> list[Path]:
+    """Write a data specification for each outer fold: `<name>_nested-<i>-<last>.json`, or one file without any."""
+    outer = spec.splits.table["outer"].unique().sort().to_list()
+    if len(outer) < 2:
+        return [write_data_spec(spec, path)]
+    return [
+        write_data_spec(
+            replace(spec, splits=Splits(spec.splits.table.filter(pl.col("outer") == number))),
+            path.with_name(f"{path.stem}_nested-{place}-{len(outer) - 1}{path.suffix}"),
+        )
+        for place, number in enumerate(outer)
+    ]
+
+
+def _in_order(names: Sequence[str], order: Sequence[str]) -> list[str]:
+    """Names of `order` first, and in its order; a name that only stands there is one whose rows are all missing."""
+    return [*order, *(name for name in names if name not in order)]
+
+
+def _plain_fold(spec: DataSpec, fold: str, sets: Sequence[str]) -> dict[str, Any]:
     rows = spec.splits.table.filter(fold=fold)
     content: dict[str, Any] = {"fold_name": fold}
-    for name in spec.splits.table["set"].unique(maintain_order=True):  # also those that are empty in this fold
-        key = {"validation": "val"}.get(name, name)
+    for name in sets:
+        key = re.sub("^validation", "val", name)
         if not _KINDS.match(key):
             raise InvalidData(f"the set '{name}' cannot be written: its name begins with no train, val or test")
         ids = rows.filter(set=name)["image_id"].to_list()
