@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,14 +19,15 @@ from stroma.study.listing import is_hidden
 from stroma.study.patterns import SLIDE_SUFFIXES, suffix_of
 from stroma.study.study import Study
 
+_BEGINNING = 4096
 _TABLES = (".feather", ".csv", ".tsv", ".parquet")
 
 
 def identifiers_in(study: Study) -> Iterator[tuple[str, str]]:
     """Go through the files of a study.
 
-    Patient files of cameras (`*.xml`) count as such by their name and are not opened; of JSON files and tables
-    the keys are looked at, of slides whether they hold pictures of their labels.
+    Patient files of cameras are all `*.xml` that do not begin like annotation files of ASAP, ImageScope or
+    NDP.view. Of JSON files and tables the keys are looked at, of slides whether they hold pictures of labels.
 
     Yields:
         Path relative to the root, and what lies there, as the end of a sentence that begins with the path.
@@ -35,7 +37,7 @@ def identifiers_in(study: Study) -> Iterator[tuple[str, str]]:
             continue
         suffix = suffix_of(path)
         file = study.root / path
-        if suffix == ".xml":
+        if suffix == ".xml" and not _is_drawn(file):
             yield path, "is a patient file of the camera: names, birth dates, numbers of admissions"
         elif suffix == ".json":
             keys = sorted(set(_keys_of_json(file)))
@@ -47,6 +49,17 @@ def identifiers_in(study: Study) -> Iterator[tuple[str, str]]:
                 yield path, f"has the columns {', '.join(columns)}"
         elif suffix in SLIDE_SUFFIXES and SlideImage.accepts(file):
             yield from _in_slide(file, path)
+
+
+def _is_drawn(file: Path) -> bool:
+    """Whether an XML file holds annotations."""
+    try:
+        with file.open("rb") as handle:
+            return (
+                re.search(rb"<(ASAP_Annotations|Annotations|annotations)[\s>]", handle.read(_BEGINNING)) is not None
+            )
+    except OSError:
+        return False
 
 
 def _in_slide(file: Path, path: str) -> Iterator[tuple[str, str]]:
