@@ -10,11 +10,13 @@ import PIL.Image
 import polars as pl
 import pytest
 import shapely
+import skimage.draw
 import tifffile
 
 from stroma.cli.main import run
 from stroma.core.errors import InvalidData, OutputConflict, UsageError
 from stroma.core.tables import read_table
+from stroma.prepare.annotation_files import ReadRules, read_annotation_file
 from stroma.prepare.annotation_images import ImageFacts, Images
 from stroma.prepare.annotation_options import (
     AnnotationConvertOptions,
@@ -221,6 +223,24 @@ def masks_of(tmp_path, name, pixels):
     (tmp_path / "in").mkdir(exist_ok=True)
     PIL.Image.fromarray(pixels).save(tmp_path / "in" / name)
     return tmp_path / "in"
+
+
+@pytest.mark.parametrize("centre", [0.0, 0.5])
+def test_convention_the_mask_beside_tells_what_coordinates_of_htc_count_from(tmp_path, centre):
+    """scikit-image calls the centre of the first pixel 0: the oracle for masks of either convention."""
+    points = np.array([[2.2, 1.4], [17.3, 4.1], [12.6, 13.2], [3.7, 11.9]])  # column, row
+    inside = skimage.draw.polygon2mask((16, 20), points[:, ::-1] - centre)
+    stem = tmp_path / "P086#2021_04_15_09_22_02#polygon#annotator1#liver"
+    PIL.Image.fromarray(inside).save(f"{stem}#binary.png")
+    Path(f"{stem}#coordinates.csv").write_text("".join(f"{x},{y}\n" for x, y in points))
+    (found,) = read_annotation_file(Path(f"{stem}#coordinates.csv"), ReadRules())
+    both = import_annotations(AnnotationImportOptions(inputs=(tmp_path,), output=tmp_path / "out"))
+    assert both.summary["objects"] == 1  # not once from each file
+    assert any("1 masks of htc lie beside their outlines" in line for line in both.lines)
+    np.testing.assert_allclose(found.annotations[0].geometry.exterior.coords[:4], points + (0.5 - centre))
+    Path(f"{stem}#binary.png").unlink()
+    (alone,) = read_annotation_file(Path(f"{stem}#coordinates.csv"), ReadRules())
+    np.testing.assert_allclose(alone.annotations[0].geometry.exterior.coords[:4], points + 0.5)
 
 
 def test_colour_masks_need_a_table(tmp_path):

@@ -25,6 +25,7 @@ from stroma.regions.geojson import read_geojson
 from stroma.regions.masks import grey_from_rgb, read_mask, rgb_to_index
 from stroma.regions.nrrd import read_mitk_nrrd
 from stroma.regions.outlines import polygons_from_mask
+from stroma.regions.polygons import mask_from_polygons
 from stroma.regions.rle import RunEncoder, decode_runs
 from stroma.regions.rle_csv import read_rle_csv
 from stroma.regions.run_outlines import polygons_from_runs
@@ -71,7 +72,8 @@ class ReadRules:
         colours: `#rrggbb` → class for colour masks; black is background unless it stands here.
         instances: Whether each value of a mask is an object rather than a class.
         qupath_bounds: Whether GeoJSON counts from the corner of the scanned area, as QuPath does.
-        pixel_centre: What lists of coordinates call the centre of the first pixel.
+        pixel_centre: What lists of coordinates call the centre of the first pixel; None is what the mask beside a
+            list tells, else 0, for the lists of HuBMAP 0.5.
     """
 
     images: Images = field(default_factory=Images)
@@ -79,7 +81,7 @@ class ReadRules:
     colours: Mapping[str, str] = field(default_factory=dict)
     instances: bool = False
     qupath_bounds: bool = False
-    pixel_centre: float = 0.0
+    pixel_centre: float | None = None
 
 
 def read_annotation_file(path: Path, rules: ReadRules) -> list[AnnotatedFile]:
@@ -148,16 +150,32 @@ def _xml(path: Path, rules: ReadRules, entry: AnnotatedFile) -> AnnotatedFile:
 
 def _coordinates(path: Path, rules: ReadRules, entry: AnnotatedFile) -> AnnotatedFile:
     found = _HTC.fullmatch(_stem(path))
-    polygon = read_coordinates_csv(path, pixel_centre=rules.pixel_centre)
+    centre = _centre_told_by_mask(path) if rules.pixel_centre is None else rules.pixel_centre
+    polygon = read_coordinates_csv(path, pixel_centre=centre)
     return replace(entry, annotations=(Annotation(polygon, label=found["label"] if found else None),))
 
 
+def _centre_told_by_mask(path: Path) -> float:
+    """0 or 0.5, whichever draws an outline of htc like the `#binary.png` beside it; 0 where there is none."""
+    beside = path.with_name(path.name.replace("#coordinates.csv", "#binary.png"))
+    if beside == path or not beside.is_file():
+        return 0.0
+    mask = grey_from_rgb(read_mask(beside), where=beside) != 0
+
+    def different_px(centre: float) -> int:
+        polygon = read_coordinates_csv(path, pixel_centre=centre)
+        return int(np.count_nonzero(mask_from_polygons([polygon], 0, 0, mask.shape[1], mask.shape[0]) != mask))
+
+    return min((0.0, 0.5), key=different_px)
+
+
 def _contours(path: Path, rules: ReadRules, entry: AnnotatedFile) -> AnnotatedFile:
-    return replace(entry, annotations=tuple(read_contour_table(path, pixel_centre=rules.pixel_centre)))
+    return replace(entry, annotations=tuple(read_contour_table(path, pixel_centre=rules.pixel_centre or 0.0)))
 
 
 def _polygons(path: Path, rules: ReadRules, entry: AnnotatedFile) -> AnnotatedFile:
-    return replace(entry, annotations=tuple(Annotation(polygon) for polygon in read_polygon_list(path)))
+    centre = 0.5 if rules.pixel_centre is None else rules.pixel_centre
+    return replace(entry, annotations=tuple(Annotation(p) for p in read_polygon_list(path, pixel_centre=centre)))
 
 
 def _nrrd(path: Path, rules: ReadRules, entry: AnnotatedFile) -> AnnotatedFile:

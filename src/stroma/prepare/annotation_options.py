@@ -38,7 +38,9 @@ class AnnotationOptions(VerbOptions):
     colour: tuple[str, ...] = Field((), description="A class of colour masks, as #rrggbb=NAME; repeat for more")
     instances: bool = Field(False, description="Each value of a mask is an object, not a class")
     qupath_bounds: bool = Field(False, description="GeoJSON counts from the scanned area's corner, as in QuPath")
-    pixel_centre: float = Field(0.0, description="Centre of the first pixel in coordinate lists: 0, or 0.5")
+    pixel_centre: float | None = Field(
+        None, description="Centre of the first pixel in coordinate lists: 0, or 0.5; default: as the mask beside says"
+    )
     repair: bool = Field(False, description="Mend outlines that cross themselves instead of refusing them")
 
 
@@ -153,7 +155,13 @@ def gather(options: AnnotationOptions) -> Gathered:
     found: dict[tuple[str, str, str], AnnotatedFile] = {}
     notes: dict[str, None] = {}
     read = partial(_read, rules=rules, options=options)
-    for outcome in map_items(read, _expand(options.inputs)):
+    paths = _expand(options.inputs)
+    masks = {path for path in paths if path.name.endswith("#binary.png") and _outline_of(path) in paths}
+    if masks:
+        notes[f"note: {len(masks):,} masks of htc lie beside their outlines (#coordinates.csv), which were taken"] = (
+            None
+        )
+    for outcome in map_items(read, [path for path in paths if path not in masks]):
         clock.add(outcome.clock)
         if not isinstance(outcome, Done):
             failed.append(outcome)
@@ -169,7 +177,12 @@ def gather(options: AnnotationOptions) -> Gathered:
     return Gathered(files, labels or dict(enumerate(sorted(names), start=1)), tuple(failed), tuple(notes), clock)
 
 
-def _expand(inputs: Sequence[Path]) -> list[Path]:
+def _outline_of(path: Path) -> Path:
+    """The coordinates of the outline that a `#binary.png` of htc was drawn from."""
+    return path.with_name(path.name.removesuffix("#binary.png") + "#coordinates.csv")
+
+
+def _expand(inputs: Sequence[Path]) -> dict[Path, None]:
     paths: dict[Path, None] = {}
     for entry in inputs:
         if not entry.exists():
@@ -181,7 +194,7 @@ def _expand(inputs: Sequence[Path]) -> list[Path]:
         if not files:
             raise MissingFile("holds no annotation file", where=entry, next_step=f"Known are {', '.join(SUFFIXES)}")
         paths.update(dict.fromkeys(files))
-    return list(paths)
+    return paths
 
 
 def _read(path: Path, rules: ReadRules, options: AnnotationOptions) -> list[tuple[AnnotatedFile, list[str]]]:
