@@ -16,6 +16,7 @@ registry = Registry(
         "ome_zarr": "stroma.images.ome_zarr:OmeZarrImage",
         "zarr": "stroma.images.zarr_cube:ZarrImage",
         "openslide": "stroma.images.slide:SlideImage",
+        "czi": "stroma.images.czi:CziImage",
         "tiff": "stroma.images.tiff:TiffImage",
         "picture": "stroma.images.picture:PictureImage",
         "read_cube": "stroma.images.tivita:read_cube",

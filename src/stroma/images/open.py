@@ -12,7 +12,7 @@ from stroma.core.errors import MissingFile, StromaError, UnreadableImage, UsageE
 from stroma.images import registry
 from stroma.images.image import Image
 
-READERS = ("tivita", "store", "envi", "matlab", "numpy", "ome_zarr", "zarr", "openslide", "tiff", "picture")
+READERS = ("tivita", "store", "envi", "matlab", "numpy", "ome_zarr", "zarr", "openslide", "czi", "tiff", "picture")
 """Our readers, in the order in which they are asked; each has `suffixes` and `accepts(path) -> bool`."""
 
 
@@ -21,7 +21,7 @@ def open_image(path: str | Path, *, reader: str | None = None, **options: Any) -
 
     Args:
         path: A Tivita cube (`*_SpecCube.dat`) or its folder, an ENVI cube (its `.hdr` or data file), a cube in
-            a MATLAB or NumPy file or a Zarr folder, a slide that OpenSlide reads, OME-Zarr, a PNG, JPEG, BMP or
+            a MATLAB or NumPy file or a Zarr folder, a slide that OpenSlide reads, CZI, OME-Zarr, a PNG, JPEG, BMP or
             TIFF.
         reader: Name of a reader instead of asking each: one of `READERS` (`tivita`, `envi`, `tiff`, …), or of a
             plug-in.
@@ -57,8 +57,8 @@ def open_image(path: str | Path, *, reader: str | None = None, **options: Any) -
     raise UnreadableImage(
         f"is not an image Stroma can read ({path.stat().st_size:,} bytes, suffix '{path.suffix}')",
         where=path,
-        next_step="Readable are Tivita, ENVI, MATLAB, NumPy and Zarr cubes, slides known to OpenSlide, OME-Zarr, PNG,"
-        " JPEG, BMP and TIFF",
+        next_step="Readable are Tivita, ENVI, MATLAB, NumPy and Zarr cubes, slides known to OpenSlide, CZI,"
+        " OME-Zarr, PNG, JPEG, BMP and TIFF",
     )
 
 

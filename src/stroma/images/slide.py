@@ -91,13 +91,15 @@ class SlideImage(Image):
         """Whether OpenSlide knows `path`, or the first DICOM slide in it when it is a folder.
 
         Tiled TIFFs that OpenSlide would not show in full (several channels, 16 bits, OME pyramids, a compression it
-        lacks, of Aperio too) are left to the TIFF reader.
+        lacks, of Aperio too) are left to the TIFF reader, and CZI files that it declines to the CZI reader.
         """
         if path.is_dir():
             return bool(_dicom_slides(path))
         vendor = _vendor(path)
         if vendor == "generic-tiff":
             return not is_for_tiff_reader(path) and _opens(path)
+        if vendor == "zeiss":
+            return _opens(path)
         return vendor is not None and not (vendor == "aperio" and packed_otherwise(path))
 
     def close(self) -> None:
