@@ -124,7 +124,8 @@ class HubmapFolder:
         """The classes of the runs, or of the outlines."""
         if self.annotations != "runs":
             return propose_drawn(scan.annotations)
-        classes = scan.annotations["label"].unique(maintain_order=True).to_list()
+        columns = run_columns(listing.root / self.table)
+        classes = columns if len(columns) > 1 else [self.label]
         names = ["background", *(name for name in classes if name != "background")]
         notes = ["pixels in no run count as 'background'"]
         if self._outlines(listing, str(scan.catalog["path"][0])):

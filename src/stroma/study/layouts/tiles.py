@@ -29,7 +29,7 @@ from stroma.study.patterns import PICTURE_SUFFIXES, TIFF_SUFFIXES, suffix_of, wi
 _TABLES = ("metadata.parquet", "metadata.csv")
 _KINDS = ("tiles", "spots")
 _PLAIN_FOLDERS = frozenset({*_KINDS, "images", "image", "imgs", "img", "patches"})
-_FIELDS = r"x[=_-]?(?P<x>-?\d+)[_,. -]+y[=_-]?(?P<y>-?\d+)(?:[_,. -]+w[=_-]?(?P<w>\d+)[_,. -]+h[=_-]?(?P<h>\d+))?"
+_FIELDS = r"x[=_]?(?P<x>-?\d+)[_,. -]+y[=_]?(?P<y>-?\d+)(?:[_,. -]+w[=_]?(?P<w>\d+)[_,. -]+h[=_]?(?P<h>\d+))?"
 _PLACE = re.compile(rf"(?:^|(?P<slide>.+?)[_. -]*)[\[(]?(?:d=[\d.]+,)?(?<![a-zA-Z]){_FIELDS}[\])]?$", re.IGNORECASE)
 _WORDS = frozenset({"tile", "patch", "crop", "image", "img", "region", "roi"})
 _ENOUGH = 0.9
