@@ -71,3 +71,21 @@ def test_mistyped_names_get_the_nearest() -> None:
 def test_the_models_page_is_written_from_the_catalogue() -> None:
     page = Path(__file__).parents[2] / "docs" / "models.md"
     assert page.read_text(encoding="utf-8") == model_page(), "python -m stroma.prepare.model_page docs/models.md"
+
+
+def test_hub_encoders_have_the_parameters_of_their_published_files() -> None:
+    """Sizes that the Hub shows (4.54 GB, 86.7 MB), and the widths that the pages name."""
+    import torch
+
+    from stroma.models.build import build_model
+
+    counts = {}
+    for name in ("uni", "uni2-h", "h-optimus-0", "lunit-dino-16", "lunit-dino-8"):
+        card = catalogue()[name]
+        with torch.device("meta"):
+            network = build_model(card.model, channels=3, classes=0)
+            assert network(torch.empty(1, 3, 224, 224)).shape == (1, card.features), name
+        counts[name] = sum(p.numel() for p in network.parameters())
+        assert card.file.size_estimate == 4 * counts[name], name
+    assert round(4 * counts["h-optimus-0"] / 1e9, 2) == 4.54
+    assert round(4 * counts["lunit-dino-16"] / 1e6, 1) == round(4 * counts["lunit-dino-8"] / 1e6, 1) == 86.7

@@ -266,3 +266,12 @@ def test_an_unreachable_address_is_found_out():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound, but nobody listens
         assert "refused" in hub.why_unreachable(f"http://127.0.0.1:{unused.getsockname()[1]}")
+
+
+@pytest.mark.parametrize("name", ["lunit-dino-16"])
+def test_published_transformers_of_one_size_get_tiles_of_that_size(name: str):
+    """224 px, also for tiles of 256: their position embedding fits no other size."""
+    encoder = load_encoder(name, weights="random", device="cpu", precision="float32")
+    tiles = [np.full((256, 256, 3), 90, np.uint8)]
+    assert encoder.identity["input_px"] == 224
+    assert encoder(tiles).shape == (1, 384)

@@ -148,3 +148,36 @@ def test_a_non_commercial_licence_is_accepted_once(tmp_path: Path) -> None:
     require_licence(catalogue.catalogue()["deepcmorph/tcga"], tmp_path, accept=False)
     with pytest.raises(UsageError):
         require_licence(card, tmp_path / "elsewhere", accept=False)
+
+
+def test_each_source_without_a_network_names_file_size_and_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """htc, DeepCMorph, HistoEncoder, the glomeruli network and the Hub; what is put there by hand is then found."""
+    monkeypatch.setattr(fetch, "download", lambda *_, **__: (_ for _ in ()).throw(fetch.Unreachable("no route")))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    name = "image@2025-03-09_19-38-10_baseline_pig_nested-1-2"
+    cases = {
+        name: (f"{name}.zip", "629 MB", tmp_path),
+        "deepcmorph/tcga": ("DeepCMorph_Pan_Cancer_32_classes_acc_8273.pth", "358 MB", tmp_path),
+        "prostate_medium": ("prostate_medium.pth", "336 MB", tmp_path),
+        "glomeruli": ("1AUc4VuqFIB-zN36ifnjZCO9nlPXAdfbF", "3,280 MB", tmp_path / "glomeruli"),
+        "uni2-h": ("model.safetensors or pytorch_model.bin", "2,726 MB", tmp_path / "MahmoodLab" / "UNI2-h"),
+        "lunit-dino-16": ("model.safetensors", "87 MB", tmp_path / "1aurent/vit_small_patch16_224.lunit_dino"),
+    }
+    for model, (file, size, folder) in cases.items():
+        with pytest.raises(MissingFile) as caught:
+            stroma.load_model(model, weights_dir=tmp_path, accept_licence=True)
+        text = str(caught.value)
+        assert all(word in text for word in (file, size, str(folder), "--weights-dir")), text
+    from safetensors.torch import save_file
+
+    from stroma.models.timm_network import timm_network
+
+    network = timm_network(encoder="vit_small_patch16_224")
+    folder = cases["lunit-dino-16"][2]
+    folder.mkdir(parents=True)
+    save_file(network.state_dict(), folder / "model.safetensors")
+    found = stroma.load_model("lunit-dino-16", weights_dir=tmp_path)
+    assert torch.equal(found.norm.weight, network.norm.weight)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import stroma
-from stroma.core.errors import InvalidData, UsageError
+from stroma.core.errors import ConfigError, InvalidData, UsageError
 from stroma.models.bands import adapt_first_layer, band_matrix
 from stroma.models.deepcmorph import DeepCMorph
 from stroma.models.ensemble import Ensemble
@@ -207,3 +207,59 @@ def test_run_folders_that_lack_something_are_refused(run: Path) -> None:
     with pytest.raises(InvalidData, match="has 2 checkpoints"):
         stroma.load_model(run)
     assert stroma.load_model(run / "fold_P041,P060,P069" / "epoch=100-dice_metric=0.74.ckpt", architecture=None)
+
+
+def calibrated(folder: Path, section: object) -> tuple[Path, SpectrumMLP]:
+    torch.manual_seed(0)
+    network = SpectrumMLP(channels=3, classes=3).eval()
+    config = o.htc_config("pixel", 3, mapping={"a": 0, "b": 1, "c": 2})
+    config["post_processing"] = {"calibration": section}
+    return o.htc_run(folder, {"fold_A": network.state_dict()}, config), network
+
+
+def test_the_calibration_of_htc_is_applied(tmp_path: Path) -> None:
+    """score = logits · factor + bias - prior, then normalised: the same probabilities."""
+    section = {"scaling": {"fold_A": 0.5}, "bias": {"fold_A": [0.1, -0.2, 0.3]}, "nll_prior": [0.0, 1.0, 2.0]}
+    run, network = calibrated(tmp_path / "run", section)
+    spectra = torch.rand(5, 3)
+    with torch.no_grad():
+        wanted = network(spectra) * 0.5 + torch.tensor([0.1, -0.2, 0.3]) - torch.tensor([0.0, 1.0, 2.0])
+        model = stroma.load_model(run)
+        torch.testing.assert_close(model(spectra).softmax(1), wanted.softmax(1))
+    report = model.loaded.reports[0]
+    assert report.adapted == dict.fromkeys(
+        ["heads.heads.class.weight", "heads.heads.class.bias"], "scaled and shifted by its calibration"
+    )
+    fresh = stroma.load_model(run, classes=4)  # a new head has no calibration
+    assert not fresh.loaded.reports[0].adapted
+    file = run / "fold_A" / "epoch=100-dice_metric=0.74.ckpt"
+    torch.testing.assert_close(stroma.load_model(file)(spectra), model(spectra))
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"scaling": {"fold_B": 0.5}, "bias": {"fold_B": 0.1}}, "nothing that can be applied to 'fold_A'"),
+        ({"scaling": {"fold_A": [1.0, 2.0]}, "bias": {"fold_A": 0.1}}, "scaling holds 2 numbers for 3 classes"),
+    ],
+)
+def test_a_calibration_that_does_not_fit_is_not_ignored(tmp_path: Path, section: object, message: str) -> None:
+    run, _ = calibrated(tmp_path / "run", section)
+    with pytest.raises(ConfigError, match=message):
+        stroma.load_model(run)
+
+
+def test_channel_preprocessing_of_htc_is_refused(tmp_path: Path) -> None:
+    config = o.htc_config("image", 100, encoder="resnet18")
+    config["model"]["channel_preprocessing"] = {"remaining_channels": 40}
+    run = o.htc_run(tmp_path / "run", {"fold_A": {"a": torch.zeros(1)}}, config)
+    with pytest.raises(ConfigError, match="channel_preprocessing, whose layers have no names"):
+        stroma.load_model(run)
+
+
+def test_weights_of_channels_are_left_over_keys(tmp_path: Path) -> None:
+    """htc's ChannelWeights would change every input; a file that holds them is not loaded without them."""
+    state = {**SpectrumMLP(channels=3, classes=19).state_dict(), "channel_weights": torch.ones(3)}
+    run = o.htc_run(tmp_path / "run", {"fold_A": state}, o.htc_config("pixel", 3))
+    with pytest.raises(InvalidData, match=r"1 left over \(channel_weights\)"):
+        stroma.load_model(run)

@@ -1,4 +1,4 @@
-"""Published models for histology: DeepCMorph, HistoEncoder, the glomeruli network, and encoders of the model hub."""
+"""Published models for histology: DeepCMorph, HistoEncoder and the glomeruli network."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 from stroma.core.component import Component
 from stroma.models.card import PublishedFile, PublishedModel
+from stroma.models.catalogue_encoders import hub_encoders
 from stroma.sampling.preparation import Preparation
 
-_IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 TCGA_CLASSES = (
     "Adrenocortical_carcinoma", "Bladder_Urothelial_Carcinoma", "Brain_Lower_Grade_Glioma",
     "Breast_invasive_carcinoma", "Cervical_squamous_cell_carcinoma_and_endocervical_adenocarcinoma",
@@ -30,7 +30,7 @@ def histology_models() -> Iterator[PublishedModel]:
     yield from _deepcmorph()
     yield from _histoencoder()
     yield _glomeruli()
-    yield from _hub()
+    yield from hub_encoders()
 
 
 def _rgb(**mean_std: Any) -> Preparation:
@@ -145,77 +145,4 @@ def _glomeruli() -> PublishedModel:
         source="the README of the repository Glomeruli_segmentation",
         cite="the repository Glomeruli_segmentation (2023), HuBMAP kidney competition",
         notes=("images are reduced 16 times for training; its script predicts at 32 times: try both",),
-    )
-
-
-_UNCHECKED = "written without access to its page: check licence, access and statistics there before relying on them"
-
-
-def _hub() -> Iterator[PublishedModel]:
-    gated = "Ask for access on its page of the Hugging Face Hub, then log in once with: hf auth login"
-    vit = {"init_values": 1e-5, "dynamic_img_size": True}
-    yield _encoder(
-        "uni", "MahmoodLab/UNI", 1024, 303_350_784, vit, _IMAGENET, "CC-BY-NC-ND 4.0", True, "gated", gated,
-        "Chen et al., Nature Medicine 30 (2024), doi 10.1038/s41591-024-02857-3",
-        ("trained on tiles of 20× slides",),
-    )  # fmt: skip
-    yield _encoder(
-        "prov-gigapath", "prov-gigapath/prov-gigapath", 1536, 1_134_953_984, {}, _IMAGENET,
-        "Apache-2.0, research use asked for on its page", True, "gated", gated,
-        "Xu et al., Nature 630 (2024) 181-188, doi 10.1038/s41586-024-07441-w",
-        ("tiles of 256 px at 0.5 µm per pixel, resized to 256 and cropped to 224 at the centre by its authors",),
-        mpp=0.5,
-    )  # fmt: skip
-    yield _encoder(
-        "h-optimus-0", "bioptimus/H-optimus-0", 1536, 1_134_774_272, {"init_values": 1e-5, "dynamic_img_size": False},
-        {"mean": [0.707223, 0.578729, 0.703617], "std": [0.211883, 0.230117, 0.177517]},
-        "Apache-2.0", False, "gated", gated, "Saillard et al., H-optimus-0 (2024), bioptimus/releases on GitHub",
-        (), mpp=0.5,
-    )  # fmt: skip
-    lunit = {"mean": [0.70322989, 0.53606487, 0.66096631], "std": [0.21716536, 0.26081574, 0.20723464]}
-    for patch, parameters in ((16, 21_665_664), (8, 21_670_272)):
-        yield _encoder(
-            f"lunit-dino-{patch}", f"1aurent/vit_small_patch{patch}_224.lunit_dino", 384, parameters, {}, lunit,
-            "Lunit's own, non-commercial", True, "open", "", "Kang et al., CVPR 2023, arXiv 2212.04690", (),
-        )  # fmt: skip
-
-
-def _encoder(
-    name: str,
-    repository: str,
-    width: int,
-    parameters: int,
-    arguments: dict[str, Any],
-    statistics: dict[str, Any],
-    licence: str,
-    non_commercial: bool,
-    access: Any,
-    note: str,
-    cite: str,
-    notes: tuple[str, ...],
-    mpp: float | None = None,
-) -> PublishedModel:
-    return PublishedModel(
-        name=name,
-        system="encoders",
-        title=f"{repository} on the Hugging Face Hub, {width} features",
-        model=Component.model_validate({"name": "timm", "encoder": f"hf-hub:{repository}", "options": arguments}),
-        channels=3,
-        classes=0,
-        output="features",
-        activation="none",
-        features=width,
-        modality="rgb",
-        channel_order="R, G, B",
-        prepare=_rgb(**statistics),
-        input_px=(224, 224),
-        mpp=mpp,
-        file=PublishedFile(name=repository, url=f"https://huggingface.co/{repository}", size_estimate=4 * parameters),
-        licence=licence,
-        non_commercial=non_commercial,
-        access=access,
-        access_note=note,
-        source=f"https://huggingface.co/{repository}",
-        cite=cite,
-        notes=(*notes, _UNCHECKED),
     )

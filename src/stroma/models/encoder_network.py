@@ -70,7 +70,7 @@ def encoder_network(
             "interpolation": "bicubic",
             "input_size": (3, *(card.input_px or (224, 224))),
         }
-        data |= {"fixed": False, "mpp": card.mpp}
+        data |= {"fixed": _takes_one_size(network), "mpp": card.mpp}
     else:
         network, identity = _of_timm(name, weights, seed)
         config: Any = getattr(network, "pretrained_cfg", {})
@@ -110,8 +110,19 @@ def _of_path(path: Path, weights: str) -> tuple[nn.Module, dict[str, Any], dict[
     return (
         network,
         identity,
-        {**statistics, "interpolation": "bicubic", "input_size": (3, *side), "fixed": False, "mpp": mpp},
+        {
+            **statistics,
+            "interpolation": "bicubic",
+            "input_size": (3, *side),
+            "fixed": _takes_one_size(network),
+            "mpp": mpp,
+        },
     )
+
+
+def _takes_one_size(network: nn.Module) -> bool:
+    """Whether a vision transformer takes images of one size only, so that tiles have to be resized to it."""
+    return bool(getattr(getattr(network, "patch_embed", None), "strict_img_size", False))
 
 
 def _mean_std(prepare: Preparation | None, where: Path) -> dict[str, Any]:

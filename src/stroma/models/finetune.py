@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from stroma.core.errors import UsageError
-from stroma.models.heads import head_names
+from stroma.models.heads import head_names, last_layer
 
 _STEM = re.compile(r"^(.*\.)?(cls_token|reg_token|pos_embed|patch_embed)(\.|$)")
 _NUMBERED = re.compile(r"^(.*?\.\d+)(?=\.|$)")
@@ -174,23 +174,12 @@ def replace_head(model: nn.Module, classes: int) -> nn.Module:
     if not names:
         raise UsageError(f"{type(model).__name__} does not tell which of its layers is the head")
     for head in names:
-        name, layer = _last_layer(model, head)
+        name, layer = last_layer(model, head)
         parent, _, attribute = name.rpartition(".")
         setattr(model.get_submodule(parent), attribute, _like(layer, classes))
     if hasattr(model, "head") and isinstance(model.head, str):
         model.head = names[0]  # type: ignore[assignment]
     return model
-
-
-def _last_layer(model: nn.Module, head: str) -> tuple[str, nn.Linear | nn.Conv2d]:
-    found = [
-        (f"{head}.{name}".rstrip("."), module)
-        for name, module in model.get_submodule(head).named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d)
-    ]
-    if not found:
-        raise UsageError(f"the head '{head}' of {type(model).__name__} has no layer with classes")
-    return found[-1]
 
 
 def _like(layer: nn.Linear | nn.Conv2d, classes: int) -> nn.Module:

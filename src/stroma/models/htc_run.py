@@ -11,6 +11,7 @@ from typing import Any
 
 from stroma.core.component import Component
 from stroma.core.errors import ConfigError, InvalidData, MissingFile
+from stroma.models.calibration import Calibration
 from stroma.models.catalogue_htc import ATLAS_ORGANS, ORGANS, SPECIES_ORGANS
 
 FIRST_INVALID_INDEX = 100
@@ -95,7 +96,12 @@ class HtcRun:
         """
         config = self.config
         if get(config, "model/channel_preprocessing"):
-            raise ConfigError("uses model/channel_preprocessing, which Stroma does not have", where=self._config_path)
+            raise ConfigError(
+                "uses model/channel_preprocessing, whose layers have no names in what is published; no published run "
+                "uses it",
+                where=self._config_path,
+                next_step="Load it with htc, and save what you need",
+            )
         name = get(config, "model/architecture_name")
         if name:
             options = dict(get(config, "model/architecture_kwargs") or {})
@@ -117,6 +123,14 @@ class HtcRun:
         if get(config, "model/meta"):
             return Component(name="table")
         return self._spectral()
+
+    def calibration(self, fold: str) -> Calibration | None:
+        """What the logits of a fold are scaled and shifted by; none where its configuration names nothing.
+
+        Raises:
+            ConfigError: there is a calibration, but none for this fold.
+        """
+        return Calibration.of(get(self.config, "post_processing/calibration"), fold, where=self._config_path)
 
     def _spectral(self) -> Component:
         config = self.config

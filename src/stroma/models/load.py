@@ -132,6 +132,9 @@ def load_member(
         report = load_timm_weights(network, state, where=where, new_head=new_head)
     else:
         report = load_state(network, state, where=where, heads=heads, new_head=new_head, optional=unused)
+    if member.calibration is not None and not new_head:
+        layer = member.calibration.fold_into(network)
+        adapted |= {f"{layer}.{name}": "scaled and shifted by its calibration" for name in ("weight", "bias")}
     for key, how in adapted.items():
         report.taken.remove(key)
         report.adapted[key] = how

@@ -14,6 +14,7 @@ from stroma.core.component import Component
 from stroma.core.errors import InvalidData, MissingFile, UsageError, nearest
 from stroma.models import fetch, hub
 from stroma.models.archive import unpack
+from stroma.models.calibration import Calibration
 from stroma.models.card import PublishedModel
 from stroma.models.catalogue import by_file, find, is_published
 from stroma.models.describe import Description
@@ -37,12 +38,14 @@ class Member:
         fold: What it is called among its like: the fold, or the file's name.
         path: The file.
         description: What is known about it.
+        calibration: What its logits are scaled and shifted by.
         temporary: Keeps an unpacked archive alive.
     """
 
     fold: str
     path: Path
     description: Description
+    calibration: Calibration | None = None
     temporary: Any = field(default=None, repr=False)
 
     def read(self) -> StateDict:
@@ -107,9 +110,7 @@ def published_members(card: PublishedModel, folder: Path, *, accept_licence: boo
     if card.system == "htc":
         return _htc_members(_fetched_run(card, folder), card)
     if card.system == "encoders":
-        step = card.access_note or "Connect to the network once"
-        path = hub.fetch(card.file.name, WEIGHT_NAMES, what=f"the weights of {card.name}", next_step=step)
-        return [Member(card.name, path, Description.of_published(card))]
+        return [Member(card.name, _hub_file(card, folder), Description.of_published(card))]
     if card.access == "manual":
         local = folder / card.file.name
         if not local.is_dir() or not _weight_files(local):
@@ -121,6 +122,21 @@ def published_members(card: PublishedModel, folder: Path, *, accept_licence: boo
     cached = Path(torch.hub.get_dir()) / "checkpoints" / card.file.name
     path = cached if cached.is_file() else fetch.fetched(card.file, folder, what=card.name)
     return [Member(card.name, path, Description.of_published(card))]
+
+
+def _hub_file(card: PublishedModel, folder: Path) -> Path:
+    """The weights of an encoder of the Hub: from the weights folder, the Hub's own cache, or downloaded to it."""
+    local = folder / card.file.name
+    there = next((local / name for name in WEIGHT_NAMES if (local / name).is_file()), None)
+    if there is not None:
+        return there
+    step = card.access_note or "Connect to the network once"
+    return hub.fetch(
+        card.file.name,
+        WEIGHT_NAMES,
+        what=f"the weights of {card.name} ({' or '.join(WEIGHT_NAMES)}, {card.file.size_text})",
+        next_step=f"{step}. Or put the file into {local} (another folder than {folder}: --weights-dir)",
+    )
 
 
 def _fetched_run(card: PublishedModel, folder: Path) -> Path:
@@ -147,7 +163,7 @@ def _htc_members(folder: Path, published: PublishedModel | None = None) -> list[
     run = HtcRun.open(folder)
     published = published or by_file(f"{folder.absolute().parent.name}@{folder.absolute().name}.zip")
     description = Description.of_htc(run, published)
-    return [Member(fold, path, description) for fold, path in run.checkpoints.items()]
+    return [Member(fold, path, description, run.calibration(fold)) for fold, path in run.checkpoints.items()]
 
 
 def _in_path(path: Path, architecture: Component | None) -> list[Member]:
@@ -161,7 +177,7 @@ def _in_path(path: Path, architecture: Component | None) -> list[Member]:
     run = path.parent.parent
     if path.parent.name.startswith("fold") and is_htc_run(run) and architecture is None:
         one = HtcRun(run, {path.parent.name: path}, read_config(run / "config.json"))
-        return [Member(path.parent.name, path, Description.of_htc(one))]
+        return [Member(path.parent.name, path, Description.of_htc(one), one.calibration(path.parent.name))]
     return [Member(path.stem, path, _described(path, architecture))]
 
 

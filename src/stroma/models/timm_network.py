@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+from timm.layers import GluMlp, Mlp, SwiGLU, SwiGLUPacked
 from timm.models import PretrainedCfg
 from torch import nn
 
@@ -29,7 +30,7 @@ def timm_network(
         channels: Channels of the image.
         classes: Number of classes.
         encoder: A name of timm (`vit_small_patch16_224`), or `hf-hub:owner/name` for a description on the Hub.
-        options: Further parameters of the network, for example `{"dynamic_img_size": True}`.
+        options: Further parameters of the network, for example `{"dynamic_img_size": True}`; layers by their name.
 
     Raises:
         ConfigError: timm has no such network, or it does not take these options.
@@ -37,13 +38,24 @@ def timm_network(
         InvalidData: the description on the Hub is none.
     """
     architecture, arguments = _describe(encoder)
-    given = {**arguments, **(options or {}), "num_classes": classes, "in_chans": channels}
+    given = {**arguments, **_layers(options or {}), "num_classes": classes, "in_chans": channels}
     try:
         network: nn.Module = timm.create_model(architecture, pretrained=False, **given)
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"the encoder '{encoder}' cannot be made ({reason})") from error
     return network
+
+
+def _layers(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options in which the class of a layer stands for its name, `mlp_layer: SwiGLUPacked`."""
+    named = options.get("mlp_layer")
+    if not isinstance(named, str):
+        return dict(options)
+    known = {"Mlp": Mlp, "GluMlp": GluMlp, "SwiGLU": SwiGLU, "SwiGLUPacked": SwiGLUPacked}
+    if named not in known:
+        raise ConfigError(f"there is no mlp_layer '{named}'", next_step=nearest(named, known))
+    return {**options, "mlp_layer": known[named]}
 
 
 def is_timm(name: str) -> bool:

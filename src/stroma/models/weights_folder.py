@@ -43,14 +43,15 @@ def require_licence(model: PublishedModel, folder: Path, *, accept: bool) -> Non
         return
     path = folder / "licences.json"
     accepted = _accepted(path)
-    if accepted.get(model.system) == model.licence:
+    whose = model.name if model.system == "encoders" else model.system
+    if accepted.get(whose) == model.licence:
         return
     if not accept:
         raise UsageError(
             f"the weights of {model.name} may not be used commercially ({model.licence}, {model.source})",
             next_step=f"If you agree, once: stroma models fetch '{model.name}' --accept-licence",
         )
-    write_json(path, {**accepted, model.system: model.licence})
+    write_json(path, {**accepted, whose: model.licence})
 
 
 def _accepted(path: Path) -> dict[str, str]:

@@ -32,7 +32,10 @@ msi = stroma.load_model("image@2023-02-08_14-48-02_organ_transplantation_0.8",  
 - Licences are those of the repositories. Only the 47 archives of htc below have published hashes; the SHA-256 of
   other files is noted at the first download and compared by `stroma models verify` from then on.
 - The order of DeepCMorph's classes is inferred (sorted folder names) or unknown, and said so in its cards.
-- Names of the layers in the sepsis runs with clinical tables are inferred.
+- Names of the layers in the sepsis runs with clinical tables are inferred. They and the networks on two stacked cubes are for
+  Python; `stroma predict` says so.
+- htc's calibration (`post_processing/calibration`) is folded into the last layer. `model/channel_preprocessing` is refused.
+- Encoders of the Hub have a card where its facts could be read (`source`); what the pages do not tell is not in the card.
 - A spectral CNN (`pixel@…`, `median_pixel@…`) takes other bands by interpolating spectra, every other network by
   interpolating the weights of its first layer.
 
@@ -51,7 +54,41 @@ Weights are fetched to `--weights-dir`, else `STROMA_WEIGHTS_DIR`, else the user
 names the file, its size and the folder to put it in. Files that need more than tensors and plain values (such as
 fastai's `learn.export`) are refused without running anything in them, with the lines that convert them.
 
+All of them stand wherever a model is named: `stroma.load_model`, `stroma predict`, `stroma embed --encoder`,
+`stroma models export`, and in a training's configuration (`model: {name: …}`), which then starts from those weights with a new
+head and the bands of the study.
+
 An ensemble gives the logarithm of the mean probabilities, so that its output can be used like that of one network.
+
+## Predict
+
+```
+stroma predict image@2022-02-03_22-58-44_generated_default_model_comparison CUBES -o out     # maps of classes
+stroma predict deepcmorph/tcga TILES -o out --accept-licence                                 # a row for each image
+stroma predict weights.pth IMAGES -o out --architecture unet --prepare '[divide]' --class-names no --class-names yes
+```
+
+| networks | what is written |
+| --- | --- |
+| segmentation, patch and pixel networks | a PNG of class indices per image |
+| UneXt101 and other single sigmoid maps | the same, 1 where the probability reaches the threshold (0.45 for `glomeruli`) |
+| superpixel classifiers | the same; about 1,000 superpixels of the colours, each with one class |
+| DeepCMorph, image classifiers | `predictions.parquet`: class, its probability, all probabilities |
+| median-spectrum networks | the same, from the median of the image's normalised spectra without black pixels |
+
+Channels, wavelengths (1 nm), resolution (20 %) and the range of values are compared with the model's card: what contradicts it is an
+error of that image, what an image does not tell is a warning. Licences that forbid commercial use are accepted once; they stand
+in the provenance of every result, in `model.json` beside it, and in what the command prints.
+
+In float32, the default, `predict` computes what `stroma.load_model(NAME)(image)` computes, bit by bit.
+
+## Agreement with the originals
+
+Weights without meaning (`tests/models/originals.py`) make deep networks amplify rounding. With those of the interoperability
+vectors, float32 differs from float64 by 79 % of the largest value for the 100-band U-Net, by 29 % for the one on tissue parameters and
+by 0.1 % for the one on RGB, and DeepCMorph differs from itself by 74 % between two images at once and one after the other. Such
+numbers are repeated bit by bit by the same kernels (torch on a processor, two or more threads), and by nothing else, the original
+with one thread included. All other vectors are within 1e-4 with any number of threads.
 
 ## Training further
 
