@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,26 +17,23 @@ from stroma.core.errors import OutputConflict, StromaError, UsageError
 from stroma.core.files import write_text
 from stroma.core.text import plural
 from stroma.core.verbs import Flag, VerbOptions, VerbResult
+from stroma.prepare.init_labels import with_image_labels, with_names
 from stroma.prepare.init_subjects import HINT, describe_rule, subject_rule
 from stroma.prepare.init_tables import FoundTable, examine_table, find_table
 from stroma.prepare.study_yaml import study_yaml
-from stroma.study import registry
 from stroma.study.config import STUDY_FILE, StudyConfig
 from stroma.study.drawing import DRAWN_KINDS
-from stroma.study.labels import LabelMapping
-from stroma.study.layouts.drawn import UNCLASSIFIED
-from stroma.study.layouts.layout import Layout, Proposal, Recognition, Scan
+from stroma.study.layouts.layout import Proposal, Recognition, Scan
+from stroma.study.layouts.own import make_layout
 from stroma.study.layouts.recognise import recognise
 from stroma.study.listing import Problem
 from stroma.study.marks import LARGEST_PX
 from stroma.study.study import Study
-from stroma.study.tables import Tables, derive_tables, store_tables
+from stroma.study.tables import derive_tables, store_tables
 
 _SHOWN_PROBLEMS = 40
 _FOLDS = 5
 _OF_SLIDES = ("slides", "tiles", "hubmap")
-_OUR_NAMES = ("foreground", UNCLASSIFIED)
-"""Names of classes that no file gave."""
 
 
 class InitOptions(VerbOptions):
@@ -46,8 +42,10 @@ class InitOptions(VerbOptions):
     folder: Annotated[Path, Flag(argument=True), Field(description="Folder with the images")]
     output: Annotated[Path, Flag(short="-o")] = Field(Path(STUDY_FILE), description="Where to write the study")
     name: str | None = Field(None, description="Name of the study (default: of the folder)")
-    layout: Literal["heiporspectral", "tivita", "masks", "classes", "slides", "tiles", "hubmap"] | None = Field(
-        None, description="How the files lie (default: recognised)"
+    layout: str | None = Field(
+        None,
+        description="How the files lie: heiporspectral, tivita, masks, classes, slides, tiles, hubmap, or your own "
+        "module:Class (default: recognised)",
     )
     images: str | None = Field(None, description="Layouts masks and classes: path pattern such as 'images/{id}'")
     masks: str | None = Field(
@@ -89,14 +87,15 @@ def init(options: InitOptions) -> VerbResult:
         options: The folder, and what is known about it.
     """
     recognition = recognise(options.folder, options.layout, images=options.images, masks=options.masks)
-    layout: Layout = Component(name=recognition.name, **recognition.parameters).make(registry)
+    layout = make_layout(Component(name=recognition.name, **recognition.parameters))
     listing = layout.listing(options.folder)
     scan = layout.scan(listing)
     table = find_table(listing, scan) if options.table is None else _given_table(options.table, scan, options)
     values = _description(options, recognition, scan, table)
     config = build(StudyConfig, values, where=options.folder)
     tables = derive_tables(config, options.output, scan)
-    proposal = _with_names(_with_image_labels(layout.propose(listing, scan), table, config), tables, options.labels)
+    proposal = with_image_labels(layout.propose(listing, scan), table, tables, config)
+    proposal = with_names(proposal, tables, options.labels)
     values |= _about_annotations(proposal, Study(config, options.output, tables))
     study = Study(build(StudyConfig, values, where=options.folder), options.output, tables)
     problems = [*_unexplained(tables.problems, study), *_split_problems(study)]
@@ -174,21 +173,12 @@ def _root(path: Path, output: Path) -> str:
     return (absolute.relative_to(home) if absolute.is_relative_to(home) else absolute).as_posix()
 
 
-def _with_image_labels(proposal: Proposal, table: FoundTable | None, config: StudyConfig) -> Proposal:
-    """The proposal with the labels of whole images that the table gives."""
-    if config.label_column is None or table is None or not table.labels:
-        return proposal
-    return replace(proposal, labels=LabelMapping.of(table.labels))
-
-
 def _table_lines(table: FoundTable, config: StudyConfig) -> list[str]:
     """What a table beside the images is used for."""
     uses = []
     if config.table is not None:
         columns = ", ".join(table.columns[:6]) + (", …" if len(table.columns) > 6 else "")
         uses.append(f"its columns {columns} go into the catalog" if table.columns else "it selects the images")
-    if config.label_column is not None:
-        uses.append(f"'{config.label_column}' is the label of each image")
     if config.subjects.table is not None:
         uses.append(f"'{config.subjects.column}' says whose the images are")
     listed = f"{table.path.name} lists {table.listed:,} of {table.images:,} images"
@@ -207,56 +197,6 @@ def _unexplained(problems: Sequence[Problem], study: Study) -> list[Problem]:
 
 def _is_in(problem: Problem, study: Study, used: set[Path]) -> bool:
     return (study.root / problem.path).resolve() in used
-
-
-def _with_names(proposal: Proposal, scan: Tables, names: str | None) -> Proposal:
-    """The proposal with the labels that the user gave."""
-    if names is None:
-        return proposal
-    if names.endswith((".yaml", ".yml")):
-        labels = LabelMapping.load(Path(names))
-        return replace(proposal, labels=labels, outside=_kept(proposal.outside, labels), notes=("labels as given",))
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    labels = build(LabelMapping, {"names": wanted}, where="--labels")
-    found = scan.annotations["label"].drop_nulls().unique().sort().to_list()
-    if found or proposal.labels is None:
-        unknown = [name for name in found if name not in wanted]
-        if proposal.labels is not None and set(found) <= set(_OUR_NAMES) and len(wanted) == len(proposal.labels):
-            return _renamed(proposal, proposal.labels, found, wanted)
-        if unknown:
-            raise UsageError(
-                f"--labels lacks {', '.join(unknown)}, which the annotations have",
-                next_step="Name all, or give a labels.yaml with 'aliases' and 'ignore'",
-            )
-        counts = {name: proposal.counts.get(name, 0) for name in wanted}
-        return replace(proposal, labels=labels, counts=counts, outside=_kept(proposal.outside, labels))
-    old = proposal.labels
-    if len(old) != len(wanted):
-        raise UsageError(
-            f"--labels has {len(wanted)} names, the masks have {len(old)} classes ({', '.join(old.names)})",
-            next_step="Give one name for each, in this order, or a labels.yaml",
-        )
-    new = dict(zip(old.names, wanted, strict=True))
-    labels = LabelMapping(
-        names=tuple(wanted),
-        colours={new[name]: colour for name, colour in old.colours.items()},
-        sources={value: new[name] for value, name in old.sources.items()},
-        ignore=old.ignore,
-    )
-    return replace(proposal, labels=labels, counts={new[name]: count for name, count in proposal.counts.items()})
-
-
-def _renamed(proposal: Proposal, old: LabelMapping, found: Sequence[str], wanted: Sequence[str]) -> Proposal:
-    """The proposal with other names for classes that had only the ones we gave them."""
-    new = dict(zip(old.names, wanted, strict=True))
-    aliases = {name: new[name] for name in found if new[name] != name}
-    labels = LabelMapping.of(wanted, aliases=aliases, ignore=old.ignore)
-    counts = {new.get(name, name): count for name, count in proposal.counts.items()}
-    return replace(proposal, labels=labels, counts=counts, outside=new.get(str(proposal.outside)))
-
-
-def _kept(outside: str | None, labels: LabelMapping) -> str | None:
-    return outside if outside in labels.names else None
 
 
 def _about_annotations(proposal: Proposal, study: Study) -> dict[str, Any]:

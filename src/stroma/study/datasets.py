@@ -11,11 +11,10 @@ from stroma.core.config import build, dump_yaml
 from stroma.core.errors import MissingFile, StromaError, UsageError
 from stroma.core.files import id_to_name, write_text
 from stroma.core.provenance import head_and_tail
-from stroma.study import registry
 from stroma.study.config import STUDY_FILE, STUDY_FORMAT, StudyConfig
 from stroma.study.htc.names import ImageName
 from stroma.study.htc.settings import SETTINGS_FILE
-from stroma.study.layouts.layout import Layout
+from stroma.study.layouts.own import make_layout
 from stroma.study.layouts.recognise import recognise
 from stroma.study.places import cache_folder, find_dataset, known_datasets
 from stroma.study.recording import Recording
@@ -62,7 +61,7 @@ def _cached(root: Path, cache: Path) -> Path:
 def _describe(root: Path, path: Path) -> Study:
     """Recognise the data set and keep what was found."""
     recognition = recognise(root)
-    layout: Layout = Component(name=recognition.name, **recognition.parameters).make(registry)
+    layout = make_layout(Component(name=recognition.name, **recognition.parameters))
     listing = layout.listing(root)
     scan = layout.scan(listing)
     proposal = layout.propose(listing, scan)

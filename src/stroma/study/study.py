@@ -17,12 +17,12 @@ from stroma.core.errors import ConfigError, InvalidData, MissingFile, UsageError
 from stroma.core.provenance import check_format
 from stroma.images.image import Image
 from stroma.images.open import open_image
-from stroma.study import registry
 from stroma.study.config import STUDY_FILE, STUDY_FORMAT, StudyConfig
 from stroma.study.division import divide
 from stroma.study.htc.names import ImageName
 from stroma.study.labels import LabelMapping
 from stroma.study.layouts.layout import Layout
+from stroma.study.layouts.own import make_layout
 from stroma.study.listing import Listing, Problem
 from stroma.study.marks import read_marks, read_marks_window
 from stroma.study.masks import AnnotatedMask
@@ -130,8 +130,7 @@ class Study:
     @cached_property
     def layout(self) -> Layout:
         """How the files lie."""
-        layout: Layout = self.config.layout.make(registry)
-        return layout
+        return make_layout(self.config.layout)
 
     def listing(self) -> Listing:
         """What lies in the folder of the study now.

@@ -37,7 +37,7 @@ def test_masks_and_table_come_back_the_same(surgery: SurgeryTree, tmp_path: Path
         ["polygon#annotator1", "polygon#annotator2"],
         ["polygon#annotator1"],
     ]
-    assert table["angle"].to_list() == [-25] * 6
+    assert not {"angle", "situs", "image_labels"} & set(table.columns)  # htc reads them in the meta files
     for picture in surgery.subjects.rglob("*#binary.png"):
         picture.unlink()
     after = open_dataset(surgery.root, cache=tmp_path / "other")

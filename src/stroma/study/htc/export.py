@@ -46,6 +46,9 @@ def write_htc_masks(study: Study, folder: Path) -> list[Path]:
 def write_htc_meta_table(study: Study, folder: Path) -> Path:
     """Write `<folder>/tables/<name>@meta.feather`: the index with which htc finds images by name.
 
+    What stands in the annotation meta files is not repeated: htc reads it there, and joins its tables of median
+    spectra to this one by all columns of equal names.
+
     Args:
         study: Whose images lie below its root or `root/data`.
         folder: Usually the folder `intermediates` beside `data`.
@@ -71,12 +74,24 @@ def write_htc_meta_table(study: Study, folder: Path) -> Path:
             ),
         }
     )
-    added = [name for name in catalog.columns if name not in _NOT_FOR_HTC]
+    in_meta_files = _keys_of_meta_files(study)
+    added = [name for name in catalog.columns if name not in _NOT_FOR_HTC and name not in in_meta_files]
     table = table.with_columns(catalog.select(added))
     path = folder / "tables" / f"{study.name}@meta.feather"
     with stage("write"), atomic_path(path) as temporary:
         table.write_ipc(temporary, compression="lz4", compat_level=pl.CompatLevel.oldest())
     return path
+
+
+def _keys_of_meta_files(study: Study) -> set[str]:
+    """The keys of all annotation meta files, also those of single labels."""
+    keys: set[str] = set()
+    for recording in study.select():
+        meta = recording.annotation_meta
+        keys.update(meta)
+        for values in meta.get("label_meta", {}).values():
+            keys.update(values)
+    return keys
 
 
 def _values(labels: LabelMapping) -> NDArray[np.uint8]:

@@ -54,6 +54,8 @@ def recognise(
     """
     if not root.is_dir():
         raise MissingFile("there is no such folder", where=root)
+    if layout is not None and layout not in LAYOUTS:
+        return Recognition(layout, "as given")
     if images is not None or masks is not None:
         return _by_patterns(list_files(root), layout, images, masks)
     if layout in (None, "heiporspectral"):
