@@ -10,7 +10,7 @@ from stroma.core.config import build
 from stroma.core.errors import UsageError
 from stroma.prepare.init_tables import FoundTable
 from stroma.study.config import StudyConfig
-from stroma.study.labels import LabelMapping
+from stroma.study.labels import IGNORE, LabelMapping
 from stroma.study.layouts.drawn import UNCLASSIFIED
 from stroma.study.layouts.layout import Proposal, image_counts
 from stroma.study.tables import Tables
@@ -36,10 +36,11 @@ def with_names(proposal: Proposal, scan: Tables, names: str | None) -> Proposal:
         labels = LabelMapping.load(Path(names))
         return replace(proposal, labels=labels, outside=_kept(proposal.outside, labels), notes=("labels as given",))
     wanted = [name.strip() for name in names.split(",") if name.strip()]
-    labels = build(LabelMapping, {"names": wanted}, where="--labels")
+    ignore = (IGNORE,) if proposal.labels is None else proposal.labels.ignore
+    labels = build(LabelMapping, {"names": wanted, "ignore": ignore}, where="--labels")
     found = scan.annotations["label"].drop_nulls().unique().sort().to_list()
     if found or proposal.labels is None:
-        unknown = [name for name in found if name not in wanted]
+        unknown = [name for name in found if name not in wanted and name not in ignore]
         if proposal.labels is not None and set(found) <= set(_OUR_NAMES) and len(wanted) == len(proposal.labels):
             return _renamed(proposal, proposal.labels, found, wanted)
         if unknown:

@@ -43,7 +43,7 @@ def study_yaml(study: Study, recognition: Recognition, proposal: Proposal) -> st
     if config.open:
         parts.append(_section("How images are opened.", open=dict(config.open)))
     if config.labels is not None:
-        parts.append(_section(f"{'; '.join(proposal.notes)}.", labels=config.labels.plain()))
+        parts.append(_section(f"{'; '.join(proposal.notes) or 'The classes'}.", labels=config.labels.plain()))
     if config.outside is not None:
         parts.append(_section("Label of pixels in no mask or outline of their image.", outside=config.outside))
     if config.overlap != "ignore":

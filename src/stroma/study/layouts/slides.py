@@ -55,10 +55,10 @@ class SlideFolder:
         if not files:
             return None
         drawn = find_drawn(listing, files)
-        reason = f"{plural(len(files), 'slide' if slides else 'picture')} without masks"
+        reason = plural(len(files), "slide" if slides else "picture")
         parameters: dict[str, Any] = {} if slides else {"pictures": True}
         if drawn.of:
-            reason += f", {len(drawn.of)} of them with annotation files"
+            reason += f", {len(drawn.of)} with annotation files"
         if drawn.paths:  # those that fit no image are told as problems
             parameters["annotations"] = True
         return Recognition("slides", reason, parameters)
