@@ -21,6 +21,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "split": ("stroma.cli.split:command", "Divide a study by subject: show, check and export folds"),
     "prepare": ("stroma.cli.prepare:command", "Prepare images for fast reading, and maps of tissue parameters"),
     "medians": ("stroma.cli.medians:command", "Median spectra and tissue parameters of every label, as a table"),
+    "parameters": ("stroma.cli.parameters:command", "Compare computed tissue parameters with the camera's own"),
     "train": ("stroma.cli.train:command", "Train a network from a configuration"),
     "predict": ("stroma.cli.predict:command", "Apply a trained run to images"),
     "evaluate": ("stroma.cli.evaluate:command", "Score predictions, subject by subject"),

@@ -156,8 +156,8 @@ def values_over_subjects(rows: pl.DataFrame, columns: Sequence[str], by: str = "
         by: The column of labels.
 
     Returns:
-        One row per label and column, in the order of first appearance: `<by>, column, n_subjects, mean, std`; `std` is
-        the spread over subjects (divisor n - 1), null for one subject. A label without any value is left out.
+        One row per label and column, in the order of first appearance: `<by>, column, n_subjects, mean, std`; `std`
+        is the spread over subjects (divisor n - 1), null for one subject. A label without any value is left out.
 
     Raises:
         InvalidData: a column is missing.
