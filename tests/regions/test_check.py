@@ -49,3 +49,15 @@ def test_a_repaired_outline_covers_the_same_pixels():
     assert repair(Annotation(GOOD)).geometry is GOOD
     with pytest.raises(InvalidData, match="without an area"):
         repair(Annotation(shapely.Polygon([(0, 0), (1, 1), (0, 0)])))
+
+
+def test_the_message_names_the_other_objects_and_the_next_step():
+    many = [Annotation(GOOD), *[Annotation(BOW_TIE)] * 12]
+    with pytest.raises(InvalidData) as caught:
+        require_no_problems(find_problems(many))
+    assert "object 1: " in str(caught.value)
+    assert "(and 11 more problems, of objects 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, …)" in str(caught.value)
+    assert "--repair" in caught.value.next_step
+    with pytest.raises(InvalidData) as caught:
+        require_no_problems(find_problems([Annotation(GOOD, label="x")], labels={"tumour"}))
+    assert "--label" in caught.value.next_step

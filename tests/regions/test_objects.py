@@ -5,11 +5,13 @@ import numpy as np
 import polars as pl
 import pytest
 import shapely
+from skimage.measure import regionprops
 
 from stroma.core.errors import InvalidData
 from stroma.regions.annotation import Annotation
 from stroma.regions.masks import read_mask
 from stroma.regions.objects import OBJECTS_SCHEMA, objects_from_annotations, objects_from_mask, summarise_objects
+from stroma.regions.outlines import polygons_from_mask
 
 STARDIST = Path(__file__).parents[3] / "shared" / "data" / "nuclei_stardist_2d" / "mask2d.tif"
 IDS = {"image_id": "slide-1", "subject_id": "p1"}
@@ -88,3 +90,36 @@ def test_a_real_instance_mask_has_its_65_nuclei():
     table = objects_from_mask(read_mask(STARDIST), **IDS, mpp=None)
     assert len(table) == 65
     assert table["circularity"].median() > 0.85
+
+
+@pytest.mark.skipif(not STARDIST.is_file(), reason="the shared data is not beside the checkout")
+@pytest.mark.parametrize("downsample", [1.0, 2.5])
+def test_real_nuclei_measure_the_same_as_by_scikit_image(downsample):
+    """Outlines of a mask against `skimage.measure.regionprops` on the mask itself, the stairs of pixels left out."""
+    mask = read_mask(STARDIST)
+    _, shapes = polygons_from_mask(mask, downsample=downsample)
+    size = tuple(round(length * downsample) for length in mask.shape)
+    table = objects_from_annotations([Annotation(shape) for shape in shapes], **IDS, size=size, mpp=0.25)
+    found = {name: table[name].to_numpy() for name in table.columns}
+    regions = regionprops(mask)
+    assert len(regions) == len(table) == 65
+    side_um = 0.25 * downsample
+    expected = {
+        "centroid_x": [(region.centroid[1] + 0.5) * downsample for region in regions],
+        "centroid_y": [(region.centroid[0] + 0.5) * downsample for region in regions],
+        "area_um2": [region.area * side_um**2 for region in regions],
+        "diameter_um": [region.equivalent_diameter_area * side_um for region in regions],
+        "circularity": [min(1, 4 * np.pi * region.area / region.perimeter_crofton**2) for region in regions],
+    }
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-9, err_msg=name)
+    touching = [0 in region.bbox or bool(set(region.bbox[2:]) & {256}) for region in regions]
+    assert table["on_border"].to_list() == touching
+
+
+def test_a_drawn_rectangle_has_its_own_perimeter():
+    """Four upright and level edges are a drawing, not the stairs of pixels."""
+    (row,) = objects_from_annotations(
+        [Annotation(shapely.box(3, 4, 13, 24))], **IDS, size=(90, 90), mpp=1.0
+    ).iter_rows(named=True)
+    assert row["circularity"] == pytest.approx(4 * math.pi * 200 / 60**2)

@@ -14,6 +14,14 @@ from stroma.regions.annotation import Annotation
 
 Kind = Literal["outside", "partly outside", "self-crossing", "no area", "unknown class", "no class"]
 _AREAS = ("Polygon", "MultiPolygon")
+_NAMED = 10
+_NEXT: dict[Kind, str] = {
+    "outside": "Check that the file belongs to this image; files of QuPath may need --qupath-bounds",
+    "self-crossing": "Draw it again, or mend all such outlines with --repair, which changes no pixel inside",
+    "no area": "Remove the object, or draw it again",
+    "unknown class": "Correct the class, or add it with --label",
+    "no class": "Give the object a class or a name",
+}
 
 
 @dataclass(frozen=True)
@@ -109,12 +117,19 @@ def require_no_problems(problems: Sequence[Problem], *, where: Any = None) -> No
     """
     fatal = [problem for problem in problems if problem.fatal]
     if fatal:
-        more = f" (and {len(fatal) - 1:,} more problems)" if len(fatal) > 1 else ""
+        more = f" (and {len(fatal) - 1:,} more problems, {_objects(fatal[1:])})" if len(fatal) > 1 else ""
         raise InvalidData(
             f"{fatal[0]}{more}",
             where=where,
-            next_step="Mend the annotations, or repair self-crossing outlines with --repair",
+            next_step=_NEXT[fatal[0].kind],
         )
+
+
+def _objects(problems: Sequence[Problem]) -> str:
+    """`of objects 3, 4, 17 …`: the first of them."""
+    indices = sorted({problem.index for problem in problems})
+    shown = ", ".join(f"{index}" for index in indices[:_NAMED])
+    return f"of object{'s' if len(indices) > 1 else ''} {shown}{', …' if len(indices) > _NAMED else ''}"
 
 
 def repair(annotation: Annotation) -> Annotation:

@@ -14,6 +14,7 @@ from skimage.measure import regionprops_table
 from stroma.core.errors import InvalidData
 from stroma.core.tables import ADDRESS_SCHEMA, require_columns
 from stroma.regions.annotation import Annotation
+from stroma.regions.polygons import ring_edges
 
 OBJECTS_FORMAT = "objects/1"
 OBJECTS_SCHEMA: dict[str, pl.DataType] = ADDRESS_SCHEMA | {
@@ -36,6 +37,9 @@ area) are null where the size of a pixel is unknown; `circularity` is 4π · are
 """
 
 
+_FEWEST_CORNERS = 8  # of an outline along pixels; people draw shapes of fewer corners that are upright and level
+
+
 def objects_from_annotations(
     annotations: Sequence[Annotation],
     *,
@@ -46,6 +50,8 @@ def objects_from_annotations(
     confidence: str = "confidence",
 ) -> pl.DataFrame:
     """Table of drawn or detected objects; points count with an area of 0.
+
+    The perimeter of an outline along the borders of pixels (from a mask) is Crofton's, as in `objects_from_mask`.
 
     Args:
         annotations: The objects of one image; `region` is their index.
@@ -70,12 +76,31 @@ def objects_from_annotations(
         bounds,
         centroids,
         shapely.area(shapes),
-        shapely.length(shapes),
+        _perimeters(shapes),
         [name for name, _ in named],
         [value for _, value in named],
         size,
         mpp,
     )
+
+
+def _perimeters(shapes: NDArray[np.object_]) -> NDArray[np.float64]:
+    """Lengths of outlines; for those that follow pixels Crofton's formula in four directions (Legland et al. 2007).
+
+    That is π/8 · (n + d/√2), where n are the neighbours and d the diagonal neighbours that lie on two sides of the
+    outline. An outline of n pixel edges with k corners has d = 2n - k. A shape follows pixels if it has eight
+    corners or more and all its edges are upright or level; its shortest edge is taken for the side of a pixel.
+    """
+    length = np.asarray(shapely.length(shapes))
+    edges, owner = ring_edges(shapes)
+    steps = np.abs(edges[:, 2:] - edges[:, :2])
+    slanted = np.bincount(owner[(steps > 0).all(axis=1)], minlength=len(shapes))
+    corners = np.bincount(owner, minlength=len(shapes))
+    side = np.full(len(shapes), np.inf)
+    np.minimum.at(side, owner, steps.sum(axis=1))
+    stairs = (slanted == 0) & (corners >= _FEWEST_CORNERS)
+    side[~stairs] = 0.0
+    return np.where(stairs, np.pi / 8 * ((1 + np.sqrt(2)) * length - corners * side / np.sqrt(2)), length)
 
 
 def objects_from_mask(

@@ -61,7 +61,7 @@ def mask_from_polygons(
     if not len(shapes):
         return mask
     near = np.flatnonzero(shapely.intersects(shapely.box(x, y, x + w, y + h), shapely.envelope(shapes)))
-    edges, owner = _edges(shapes[near])
+    edges, owner = ring_edges(shapes[near])
     edges = (edges - (x, y, x, y)) / downsample
     for part in _groups(edges, owner, mask.shape[0]):
         spans = _spans(edges[part], owner[part], *mask.shape)
@@ -69,7 +69,7 @@ def mask_from_polygons(
     return mask
 
 
-def _edges(shapes: NDArray[np.object_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def ring_edges(shapes: NDArray[np.object_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Edges (n, 4) as x0, y0, x1, y1 of all rings, and the index of the shape of each (ascending)."""
     parts, part_owner = shapely.get_parts(shapes, return_index=True)
     rings, ring_part = shapely.get_rings(parts, return_index=True)
