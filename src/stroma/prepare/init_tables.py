@@ -33,6 +33,7 @@ class FoundTable:
         key: Its column that names the images.
         listed: How many images have a row.
         images: How many there are.
+        unique: Whether no image has several rows.
         parts: Whether rows stand for several images each (tiles of a slide, slides of a case).
         columns: Its further columns, without run lengths and what could name a patient.
         subject: Its column with subjects, when every image that it lists has one.
@@ -44,6 +45,7 @@ class FoundTable:
     key: str
     listed: int
     images: int
+    unique: bool
     parts: bool
     columns: tuple[str, ...]
     subject: str | None
@@ -53,7 +55,7 @@ class FoundTable:
     @property
     def tells(self) -> bool:
         """Whether it says more than the names of the images and their subjects."""
-        return bool(set(self.columns) - {self.subject}) or self.listed < self.images
+        return self.unique and (bool(set(self.columns) - {self.subject}) or self.listed < self.images)
 
 
 def find_table(listing: Listing, scan: Scan) -> FoundTable | None:
@@ -94,7 +96,7 @@ def examine_table(path: Path, scan: Scan, *, label: str | None = None) -> FoundT
     ]
     matched = table[sorted(set(used))]
     subject = subject_column([name for name in table.columns if name != key]) or subject_column([key])
-    if subject is not None and matched[subject].null_count():
+    if subject is not None and not _is_sound(table, key, subject, matched):
         subject = None
     label = label or next((name for name in kept if name.lower() in LABEL_COLUMNS), None)
     labels = _labels(matched, label)
@@ -103,12 +105,19 @@ def examine_table(path: Path, scan: Scan, *, label: str | None = None) -> FoundT
         key,
         len(used),
         len(images),
+        table[key].drop_nulls().n_unique() == table[key].count(),
         len(set(used)) < len(used),
         tuple(kept),
         subject,
         label if labels else None,
         labels,
     )
+
+
+def _is_sound(table: pl.DataFrame, key: str, subject: str, matched: pl.DataFrame) -> bool:
+    """Whether every image of a table has a subject, and only one."""
+    several = table.group_by(key).agg(pl.col(subject).n_unique().alias("_subjects")) if key != subject else None
+    return not matched[subject].null_count() and (several is None or int(several["_subjects"].max() or 1) == 1)  # type: ignore[arg-type]
 
 
 def _labels(table: pl.DataFrame, column: str | None) -> tuple[str, ...]:

@@ -197,20 +197,31 @@ def drawn_rows(
         except StromaError as error:
             problems.append(Problem(path, f"{error.what}; it is left out"))
             continue
-        problems += _object_problems(path, objects, size)
         if corner != (0, 0) and not qupath_bounds and ".geojson" in path.lower():
             text = f"belongs to a slide whose scanned area begins at x={corner[0]}, y={corner[1]}"
             problems.append(Problem(path, f"{text}; if QuPath wrote it, set 'qupath_bounds: true' in the layout"))
-        texts = geometry_texts([one.geometry for one in objects], decimals=None)
         common = {"image_id": image_id, "layer": layer, "annotator": annotator, "path": path}
-        rows += [
-            {**common, "kind": _kind(one), "label": one.class_name, "geometry": text}
-            for one, text in zip(objects, texts, strict=True)
-        ]
-        if not objects:
-            empty = shapely.to_geojson(shapely.Polygon())
-            rows.append({**common, "kind": "polygon", "label": None, "geometry": empty})
+        rows += object_rows(path, objects, size, common, problems)
     return rows
+
+
+def object_rows(
+    path: str,
+    objects: Sequence[Annotation],
+    size: tuple[int, int],
+    common: Mapping[str, Any],
+    problems: list[Problem],
+) -> list[dict[str, Any]]:
+    """The rows of objects of one image, an empty outline when there are none; their problems are added."""
+    problems += _object_problems(path, objects, size)
+    texts = geometry_texts([one.geometry for one in objects], decimals=None)
+    if not objects:
+        empty = shapely.to_geojson(shapely.Polygon())
+        return [{**common, "kind": "polygon", "label": None, "geometry": empty}]
+    return [
+        {**common, "kind": _kind(one), "label": one.class_name, "geometry": text}
+        for one, text in zip(objects, texts, strict=True)
+    ]
 
 
 def _object_problems(path: str, objects: Sequence[Annotation], size: tuple[int, int]) -> list[Problem]:

@@ -11,6 +11,7 @@ from typing import Any
 from openslide import OpenSlide, OpenSlideError
 
 from stroma.core.text import plural
+from stroma.study.layouts.collections import collection_rows, find_collections
 from stroma.study.layouts.drawn import DrawnFiles, drawn_rows, find_drawn, propose_drawn, with_classes
 from stroma.study.layouts.layout import (
     Proposal,
@@ -37,7 +38,8 @@ class SlideFolder:
 
     Args:
         pictures: Whether PNG, JPEG and BMP files count too; beside slides they are usually thumbnails.
-        annotations: Whether annotation files that are called like images (GeoJSON, XML, contour tables) are read.
+        annotations: Whether annotation files are read: those that are called like images (GeoJSON, XML, contour
+            tables), and those that name them (COCO, tables of boxes or points).
         qupath_bounds: Whether GeoJSON counts from the corner of the scanned area, as QuPath does.
         unclassified: Class of objects that have neither a class nor a name; without it they mark nothing.
     """
@@ -59,7 +61,10 @@ class SlideFolder:
         parameters: dict[str, Any] = {} if slides else {"pictures": True}
         if drawn.of:
             reason += f", {len(drawn.of)} with annotation files"
-        if drawn.paths:  # those that fit no image are told as problems
+        collections = [path for path in find_collections(listing) if path not in drawn.paths]
+        if collections:
+            reason += f", and {plural(len(collections), 'file')} with objects of many images"
+        if collections or drawn.paths:  # those that fit no image are told as problems
             parameters["annotations"] = True
         return Recognition("slides", reason, parameters)
 
@@ -78,7 +83,10 @@ class SlideFolder:
         parts = companions(files)
         rest = set(files)
         drawn = find_drawn(listing, files) if self.annotations else DrawnFiles({}, {})
-        others = [p for p in listing.files if p not in rest and not is_hidden(p) and not parts.hold(p)]
+        together = [p for p in find_collections(listing) if p not in drawn.paths] if self.annotations else []
+        others = [
+            p for p in listing.files if p not in rest and p not in together and not is_hidden(p) and not parts.hold(p)
+        ]
         problems += other_files([path for path in others if path not in drawn.paths])
         problems += [Problem(path, text) for path, text in drawn.orphans.items()]
         with ThreadPoolExecutor(_OPENERS) as pool:
@@ -92,6 +100,8 @@ class SlideFolder:
             of_image = drawn.of.get(row["path"], ())
             bounds = self.qupath_bounds
             marks += drawn_rows(listing.root, row["image_id"], row["path"], of_image, problems, qupath_bounds=bounds)
+        named = len(together) > 1 or bool(together and drawn.of)
+        marks += collection_rows(listing, rows, together, problems, named=named)
         return Scan(
             catalog_table(rows, where=listing.root),
             annotation_table(with_classes(marks, self.unclassified)),
