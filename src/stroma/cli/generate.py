@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import sys
 import time
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -24,8 +26,10 @@ from stroma.core.config import apply_overrides, build
 from stroma.core.files import json_default
 from stroma.core.log import append_log
 from stroma.core.verbs import VerbOptions, VerbResult, flag_of
+from stroma.study.places import CACHE_VARIABLE
 
 Options = TypeVar("Options", bound=VerbOptions)
+_CACHE = f"Folder for what is derived from data sets that have no study.yaml  [default: {CACHE_VARIABLE}]"
 
 
 def verb_command(name: str, model: type[Options], function: Callable[[Options], VerbResult]) -> click.Command:
@@ -45,14 +49,17 @@ def verb_command(name: str, model: type[Options], function: Callable[[Options], 
         click.Option(["--set", "overrides"], multiple=True, metavar="KEY=VALUE", help="Set any option by its key"),
         click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON"),
     ]
+    if "where" in model.model_fields:  # the verb reads studies
+        parameters.append(click.Option(["--cache"], type=click.Path(path_type=Path), help=_CACHE))
 
-    def callback(overrides: tuple[str, ...], as_json: bool, **given: Any) -> int:
+    def callback(overrides: tuple[str, ...], as_json: bool, cache: Path | None = None, **given: Any) -> int:
         values = {key: value for key, value in given.items() if value is not None and value != ()}
         if "overrides" in model.model_fields:  # the verb reads a configuration file, which --set is about
             options = build(model, {**values, "overrides": overrides})
         else:
             options = build(model, apply_overrides(values, overrides))
-        return _run(name, function, options, as_json)
+        with _cache_at(cache):
+            return _run(name, function, options, as_json)
 
     text = (inspect.getdoc(function) or "").split("\n\nArgs:")[0]
     return click.Command(
@@ -62,6 +69,21 @@ def verb_command(name: str, model: type[Options], function: Callable[[Options], 
         help=text,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+
+@contextmanager
+def _cache_at(folder: Path | None) -> Iterator[None]:
+    """Keep what is derived from data sets in `folder`, also in worker processes, which inherit the variable."""
+    before = os.environ.get(CACHE_VARIABLE)
+    if folder is not None:
+        os.environ[CACHE_VARIABLE] = str(folder.absolute())
+    try:
+        yield
+    finally:
+        if folder is not None and before is None:
+            del os.environ[CACHE_VARIABLE]
+        elif before is not None:
+            os.environ[CACHE_VARIABLE] = before
 
 
 def _run(name: str, function: Callable[[Options], VerbResult], options: Options, as_json: bool) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stroma.core.component import Component
 from stroma.core.config import build, dump_yaml
-from stroma.core.errors import MissingFile, StromaError, UsageError
+from stroma.core.errors import MissingFile, OutputConflict, StromaError, UsageError
 from stroma.core.files import id_to_name, write_text
 from stroma.core.provenance import head_and_tail
 from stroma.study.config import STUDY_FILE, STUDY_FORMAT, StudyConfig
@@ -16,10 +16,12 @@ from stroma.study.htc.names import ImageName
 from stroma.study.htc.settings import SETTINGS_FILE
 from stroma.study.layouts.own import make_layout
 from stroma.study.layouts.recognise import recognise
-from stroma.study.places import cache_folder, find_dataset, known_datasets
+from stroma.study.places import CACHE_VARIABLE, cache_folder, find_dataset, known_datasets
 from stroma.study.recording import Recording
 from stroma.study.study import Study, open_study
 from stroma.study.tables import derive_tables, store_tables
+
+_FOLDS = 5
 
 
 def open_dataset(name: str | Path, *, cache: Path | None = None) -> Study:
@@ -39,6 +41,24 @@ def open_dataset(name: str | Path, *, cache: Path | None = None) -> Study:
         return open_study(root)
     path = _cached(root.resolve(), cache_folder() if cache is None else Path(cache))
     return open_study(path) if path.is_file() else _describe(root.resolve(), path)
+
+
+def find_described(path: Path) -> Path | None:
+    """The description of a data set of htc that has no `study.yaml`, made in the cache on first use.
+
+    Args:
+        path: Its folder with `dataset_settings.json` in it or in `data`, or the name that the environment gives it.
+
+    Returns:
+        None when `path` is neither.
+    """
+    if path.is_dir():
+        known = any((path / place).is_file() for place in (SETTINGS_FILE, f"data/{SETTINGS_FILE}"))
+        return open_dataset(path).path if known else None
+    base = str(path).partition("#")[0]
+    if path.exists() or not any(base in place.names for place in known_datasets()):
+        return None
+    return open_dataset(str(path)).path
 
 
 def _named(name: str) -> Path:
@@ -73,9 +93,19 @@ def _describe(root: Path, path: Path) -> Study:
         "subjects": {"rule": "none" if scan.catalog["subject_id"].null_count() else "layout"},
         **proposal.values(scan.annotations),
     }
+    subjects = scan.catalog.join(scan.annotations, on="image_id", how="semi")["subject_id"].n_unique()
+    if subjects > 1:
+        values["splits"] = {"folds": min(_FOLDS, subjects), "seed": 0}
     config = build(StudyConfig, values, where=root)
     tables = derive_tables(config, path, scan)
-    write_text(path, dump_yaml(values))
+    try:
+        write_text(path, dump_yaml(values))
+    except OSError as error:
+        raise OutputConflict(
+            f"the cache cannot be written ({error.strerror})",
+            where=path.parent,
+            next_step=f"Name another folder with --cache or {CACHE_VARIABLE}",
+        ) from error
     store_tables(tables, config, path, listing)
     return Study(config, path, tables)
 

@@ -38,7 +38,8 @@ def open_study(path: Path | str, where: str | None = None) -> Study:
     """Open a study.
 
     Args:
-        path: `study.yaml`, or the folder it lies in; both give the same study.
+        path: `study.yaml`, or the folder it lies in; also a data set of htc without one, by its folder or the name
+            that `PATH_Tivita_…` gives it (see `stroma.study.datasets.open_dataset`).
         where: Only the images that fulfil this condition: see `Study.filtered`.
 
     Raises:
@@ -46,8 +47,12 @@ def open_study(path: Path | str, where: str | None = None) -> Study:
         ConfigError: it has an unknown key or a wrong value.
         UsageError: the condition cannot be understood, or no image fulfils it.
     """
+    from stroma.study.datasets import find_described
+
     path = Path(path)
     file = path / STUDY_FILE if path.is_dir() else path
+    if not file.is_file():
+        file = find_described(path) or file
     if not file.is_file():
         raise MissingFile(
             "there is no such study" if file == path else f"there is no {STUDY_FILE} in this folder",
@@ -139,9 +144,8 @@ class Study:
             MissingFile: the folder does not exist.
         """
         if not self.root.is_dir():
-            raise MissingFile(
-                "the folder of the study does not exist", where=self.root, next_step=f"Correct 'root' in {self.path}"
-            )
+            step = f"Correct 'root' in {self.path}"
+            raise MissingFile("the folder of the study does not exist", where=self.root, next_step=step)
         return self.layout.listing(self.root)
 
     @cached_property

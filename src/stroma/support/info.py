@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from stroma import __version__
 from stroma.core.errors import StromaError
 from stroma.core.verbs import VerbOptions, VerbResult
@@ -37,13 +39,12 @@ _GPU_FILES = ("nvidia[0-9]*", "nvhost*", "kfd", "dxg")
 
 
 class InfoOptions(VerbOptions):
-    """Options of `stroma info`.
+    """Options of `stroma info`."""
 
-    Attributes:
-        open: Whether to open every data set: counts its images and finds what is wrong with them.
-    """
-
-    open: bool = False
+    open: bool = Field(False, description="Open every data set: count its images, find what is wrong with them")
+    cache: Path | None = Field(
+        None, description="Folder for what is derived from data sets, which are never written to"
+    )
 
 
 def info(options: InfoOptions) -> VerbResult:
@@ -55,7 +56,7 @@ def info(options: InfoOptions) -> VerbResult:
     settings, broken = known_settings()
     files = settings_files()
     own = settings_folder() / SETTINGS_FILE
-    datasets = [_dataset(place, options.open) for place in known_datasets(settings)]
+    datasets = [_dataset(place, options) for place in known_datasets(settings)]
     results = {name: _folder(path) for name, path in result_folders(settings).items()}
     details: dict[str, Any] = {
         "stroma": __version__,
@@ -69,7 +70,7 @@ def info(options: InfoOptions) -> VerbResult:
         "settings": {name: {"value": one.value, "from": one.source} for name, one in settings.items()},
         "datasets": datasets,
         "results": results,
-        "cache": str(cache_folder(settings)),
+        "cache": str(options.cache or cache_folder(settings)),
     }
     return VerbResult(lines=_lines(details, own), details=details, next=_next(datasets))
 
@@ -96,7 +97,7 @@ def _devices() -> list[str]:
     return [*gpus, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
 
 
-def _dataset(place: DatasetPlace, opened: bool) -> dict[str, Any]:
+def _dataset(place: DatasetPlace, options: InfoOptions) -> dict[str, Any]:
     """What is known about a data set, and what is wrong with it."""
     problems = list(place.problems)
     found: dict[str, Any] = {
@@ -115,9 +116,9 @@ def _dataset(place: DatasetPlace, opened: bool) -> dict[str, Any]:
             problems.append(str(error))
         parts = ("data/subjects", "intermediates/segmentations", "intermediates/tables")
         found["there"] = [part for part in parts if (place.path / part).is_dir()]
-        if opened:
+        if options.open:
             try:
-                study = open_dataset(place.path)
+                study = open_dataset(place.path, cache=options.cache)
                 bad = [problem for problem in study.refresh() if not problem.harmless]
                 found |= {"images": len(study), "subjects": study.describe_subjects()}
                 problems += [f"{problem.path} {problem.message}" for problem in bad[:10]]

@@ -86,6 +86,8 @@ def load_run_config(path: Path, overrides: list[str] | tuple[str, ...] = ()) -> 
     Raises:
         MissingFile, ConfigError: as `load_config`.
     """
+    if Path(path).is_dir() or not Path(path).suffix:  # a study by its folder, a data set by its folder or name
+        path = open_study(path).path
     if "layout" in read_mapping(Path(path)):
         return build(RunConfig, apply_overrides(default_values(Path(path)), overrides), where=path)
     config = load_config(Path(path), RunConfig, overrides)

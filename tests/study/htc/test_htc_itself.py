@@ -39,7 +39,7 @@ pytestmark = [
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """A phantom with all that htc needs beside the recordings: masks, table, L1 and parameters."""
     folder = tmp_path_factory.mktemp("Klinik Süd")
-    root = folder / "HeiPor Süß #1"
+    root = folder / "HeiPor Süß"  # htc takes what follows a # for a subset
     size = ["--height", "480", "--width", "640"]
     assert command(["phantom", "hsi", str(root), "--subjects", "2", "--images", "1", *size]) == 0
     found = open_dataset(root, cache=folder / "cache")
