@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 IMSY_HTC = ("imsy-htc==0.0.23", "torch==2.9.0")  # its extension is bound to one torch release
 
 PEER_PATHS = (
@@ -18,10 +20,11 @@ PEER_PATHS = (
 
 
 def htc_tree(folder: Path, *, subjects: int, images: int) -> Path:
-    """Make `folder/2099_Phantom` with `data` and `intermediates` (masks, table of images); return it."""
+    """Make `folder/2099_Phantom` with `data` and `intermediates` (masks, table of images, maps); return it."""
     from stroma.phantom.hsi import PhantomHsiOptions, phantom_hsi
     from stroma.prepare import InitOptions, init
     from stroma.study import open_study
+    from stroma.study.htc.blosc_file import write_htc_blosc
     from stroma.study.htc.export import write_htc_masks, write_htc_meta_table
 
     tree = folder / "2099_Phantom"
@@ -31,4 +34,11 @@ def htc_tree(folder: Path, *, subjects: int, images: int) -> Path:
     study = open_study(folder / "study.yaml")
     write_htc_masks(study, tree / "intermediates")
     write_htc_meta_table(study, tree / "intermediates")
+    rng = np.random.default_rng(0)
+    for image_id in study.catalog["image_id"]:
+        maps = {
+            name: rng.random((480, 640), dtype=np.float32) for name in ("StO2", "NIR", "TWI", "OHI", "TLI", "THI")
+        }
+        maps["background"] = np.zeros((480, 640), dtype=np.bool_)
+        write_htc_blosc(tree / "intermediates/preprocessing/parameter_images" / f"{image_id}.blosc", maps)
     return tree
