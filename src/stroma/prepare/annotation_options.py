@@ -23,7 +23,7 @@ from stroma.regions.check import find_problems, repair, require_no_problems
 from stroma.regions.masks import parse_colour
 from stroma.study.listing import list_files
 
-Format = Literal["geojson", "coco", "rle", "mask"]
+Format = Literal["geojson", "coco", "rle", "mask", "instances"]
 ObjectType = Literal["auto", "annotation", "detection"]
 
 
@@ -56,7 +56,9 @@ class AnnotationConvertOptions(AnnotationOptions):
     """Options of `stroma annotations convert` and `export`."""
 
     output: Output
-    to: Format = Field(description="geojson (QuPath), coco, rle (HuBMAP CSV) or mask (PNG, or TIFF for slides)")
+    to: Format = Field(
+        description="geojson (QuPath), coco, rle (HuBMAP CSV), mask of classes or of instances (PNG; TIFF for slides)"
+    )
     objects: ObjectType = Field("auto", description="What QuPath gets; auto takes detections above 1,000 objects")
 
 

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from stroma.core.errors import InvalidData, OutputConflict, UsageError
+from stroma.core.errors import OutputConflict, UsageError
 from stroma.core.files import id_to_name, write_text
+from stroma.core.items import Failed, map_items
 from stroma.core.provenance import Provenance
 from stroma.core.tables import write_table
 from stroma.core.verbs import VerbResult, write_failures
 from stroma.prepare.annotation_files import AnnotatedFile
+from stroma.prepare.annotation_masks import mask_outputs, not_in_masks, size_of
 from stroma.prepare.annotation_options import (
     AnnotationConvertOptions,
     AnnotationImportOptions,
@@ -29,19 +31,16 @@ from stroma.prepare.annotation_options import (
     gather,
 )
 from stroma.prepare.annotation_table import Key, write_annotation_table
-from stroma.regions.annotation import Annotation, index_of
+from stroma.regions.annotation import Annotation
 from stroma.regions.coco import AnnotatedImage, write_coco
 from stroma.regions.geojson import write_geojson
-from stroma.regions.mask_files import write_mask_png, write_mask_pyramid
 from stroma.regions.masks import read_mask
 from stroma.regions.objects import OBJECTS_FORMAT, OBJECTS_SCHEMA, objects_from_annotations, summarise_objects
 from stroma.regions.polygons import mask_from_polygons
 from stroma.regions.rle import RunEncoder
-from stroma.study.labels import IGNORE, LabelMapping
 
 TABLE_FILE = "annotations.parquet"
 _MANY_OBJECTS = 1000
-_LARGEST_PNG_PX = 8192
 _WINDOW_PX = 4096
 
 
@@ -76,7 +75,8 @@ def convert_annotations(options: AnnotationConvertOptions) -> VerbResult:
     """Convert annotation files into another format.
 
     GeoJSON (for QuPath) and masks become one file per image, COCO one file in all, run lengths one CSV per class.
-    COCO, masks and run lengths need the sizes of the images: give --images where the files do not tell.
+    `mask` has the values of classes, `instances` a value for each object. COCO, masks and run lengths need the sizes
+    of the images: give --images where the files do not tell.
 
     Args:
         options: See `AnnotationConvertOptions`.
@@ -87,20 +87,20 @@ def convert_annotations(options: AnnotationConvertOptions) -> VerbResult:
         OutputConflict: an output exists, and `overwrite` is not set.
     """
     found = gather(options)
-    outputs = {"geojson": _to_geojson, "coco": _to_coco, "rle": _to_rle, "mask": _to_masks}[options.to](
-        found, options
-    )
+    makers = {"geojson": _to_geojson, "coco": _to_coco, "rle": _to_rle, "mask": _to_masks, "instances": _to_masks}
+    outputs = makers[options.to](found, options)
     _check_free([path for path, _ in outputs], overwrite=options.overwrite)
+    lost: list[Failed[Path]] = []
     if not options.dry_run:
-        for _, write in outputs:
-            write()
-    output = outputs[0][0] if len(outputs) == 1 else options.output
-    result = _result(found, options, output, [], files=len(outputs))
-    flat = sum(not a.geometry.geom_type.endswith("Polygon") for file in found.files for a in file.annotations)
-    if options.to in ("rle", "mask") and flat:
-        lines = [*result.lines, f"note: {flat:,} points and lines have no area and are in no mask"]
-        result = replace(result, lines=lines)
-    return result
+        writers = dict(outputs)
+        outcomes = map_items(lambda path: writers[path]() and None, list(writers))
+        lost = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+    output = outputs[0][0] if len(outputs) == 1 and not lost else options.output
+    found = replace(found, failed=(*found.failed, *lost))
+    if options.to in ("rle", "mask", "instances"):
+        found = replace(found, notes=(*found.notes, *not_in_masks(found.files, found.labels, options.to)))
+    result = _result(found, options, output, [], files=len(outputs) - len(lost))
+    return replace(result, done=result.done - len(lost) if options.to != "coco" else result.done * (not lost))
 
 
 def export_annotations(options: AnnotationConvertOptions) -> VerbResult:
@@ -216,7 +216,7 @@ def _with_kind(annotations: Sequence[Annotation], wanted: str) -> Sequence[Annot
 
 
 def _to_coco(found: Gathered, options: AnnotationConvertOptions) -> list[Output]:
-    images = [AnnotatedImage(file.image_id, *_size(file), file.annotations) for file in found.files]
+    images = [AnnotatedImage(file.image_id, *size_of(file), file.annotations) for file in found.files]
     names = [found.labels[value] for value in sorted(found.labels)]
     path = options.output / "annotations.json"
     return [(path, lambda: write_coco(path, images, names))]
@@ -224,6 +224,8 @@ def _to_coco(found: Gathered, options: AnnotationConvertOptions) -> list[Output]
 
 def _to_rle(found: Gathered, options: AnnotationConvertOptions) -> list[Output]:
     outputs: list[Output] = []
+    for file in found.files:
+        size_of(file)
     for name in found.labels.values():
         path = options.output / f"{id_to_name(name)}.csv"
         outputs.append((path, partial(_write_rle, path, found.files, name)))
@@ -235,7 +237,7 @@ def _write_rle(path: Path, files: Sequence[AnnotatedFile], name: str) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["id", "encoding"])
     for file in files:
-        height, width = _size(file)
+        height, width = size_of(file)
         shapes = np.array([a.geometry for a in file.annotations if a.class_name == name], dtype=object)
         encoder = RunEncoder(height, width)
         for y in range(0, height, _WINDOW_PX):
@@ -247,45 +249,7 @@ def _write_rle(path: Path, files: Sequence[AnnotatedFile], name: str) -> None:
 
 
 def _to_masks(found: Gathered, options: AnnotationConvertOptions) -> list[Output]:
-    several = Counter(file.image_id for file in found.files)
-    outputs: list[Output] = []
-    for file in found.files:
-        if several[file.image_id] > 1:
-            raise InvalidData(
-                f"the image '{file.image_id}' has several layers or annotators, which are never merged",
-                next_step="Convert them one at a time",
-            )
-        size = _size(file)
-        suffix = ".png" if max(size) <= _LARGEST_PNG_PX else ".tiff"
-        path = options.output / f"{id_to_name(file.image_id)}{suffix}"
-        outputs.append((path, partial(_write_mask, path, file, found.labels)))
-    return outputs
-
-
-def _write_mask(path: Path, file: AnnotatedFile, labels: dict[int, str]) -> None:
-    numbers = {name: value for value, name in labels.items()}
-    areas = [(i, a) for i, a in enumerate(file.annotations) if a.geometry.geom_type.endswith("Polygon")]
-    values = [index_of(annotation, numbers, index=i, ignore=IGNORE) for i, annotation in areas]
-    shapes = np.empty(len(areas), dtype=object)
-    shapes[:] = [annotation.geometry for _, annotation in areas]
-    height, width = _size(file)
-    background = IGNORE if 0 in labels else 0
-    if path.suffix == ".tiff":
-        mpp = None if file.facts is None else file.facts.mpp
-        write_mask_pyramid(path, shapes, values, (height, width), mpp=mpp, background=background)
-        return
-    mapping = LabelMapping.of(labels[value] for value in sorted(labels))
-    palette = np.zeros((256, 3), dtype=np.uint8)
-    for value, name in labels.items():
-        palette[value] = mapping.palette[mapping.index(name)]
-    mask = mask_from_polygons(shapes, 0, 0, width, height, values=values, background=background)
-    write_mask_png(path, mask, palette)
-
-
-def _size(file: AnnotatedFile) -> tuple[int, int]:
-    if file.size is None:
-        raise UsageError(f"the size of the image '{file.image_id}' is unknown", next_step="Give it with --images")
-    return file.size
+    return [*mask_outputs(found.files, found.labels, options.output, instances=options.to == "instances")]
 
 
 def _check_free(paths: Sequence[Path], *, overwrite: bool) -> None:

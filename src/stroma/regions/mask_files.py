@@ -20,12 +20,12 @@ TILE_PX = 512
 _COARSEST_PX = 1024
 
 
-def write_mask_png(path: Path, mask: NDArray[np.uint8], palette: NDArray[np.uint8] | None = None) -> Path:
-    """Write class indices as PNG.
+def write_mask_png(path: Path, mask: NDArray[Any], palette: NDArray[np.uint8] | None = None) -> Path:
+    """Write class indices, or object numbers, as PNG.
 
     Args:
         path: The file.
-        mask: (H, W) indices.
+        mask: (H, W) indices, uint8, or object numbers, uint16.
         palette: (256, 3) colours that viewers show; reading the file gives the indices all the same.
     """
     image = PIL.Image.fromarray(mask) if palette is None else _paletted(mask, palette)
@@ -48,8 +48,9 @@ def write_mask_pyramid(
     *,
     mpp: float | None = None,
     background: int = 0,
+    dtype: Any = np.uint8,
 ) -> Path:
-    """Draw polygons into a pyramidal, tiled TIFF of class indices, one tile at a time.
+    """Draw polygons into a pyramidal, tiled TIFF of class indices or object numbers, one tile at a time.
 
     Every level is drawn from the polygons themselves (`mask_from_polygons` at its downsample), so no level is a
     blend of indices.
@@ -61,6 +62,7 @@ def write_mask_pyramid(
         size: (height, width) of level 0.
         mpp: Size of a level-0 pixel in µm, stored as the resolution.
         background: Index of pixels in no polygon.
+        dtype: Unsigned integer type of the file.
     """
     array = np.asarray(shapes, dtype=object)
     numbers = np.asarray(values)
@@ -72,9 +74,9 @@ def write_mask_pyramid(
             scale = {} if mpp is None else {"resolution": (1e4 / (mpp * downsample),) * 2, "resolutionunit": 3}
             with stage("write"):
                 writer.write(
-                    _tiles(tree, array, numbers, height, width, downsample, background),
+                    _tiles(tree, array, numbers, height, width, downsample, background, dtype),
                     shape=(height, width),
-                    dtype=np.uint8,
+                    dtype=dtype,
                     tile=(TILE_PX, TILE_PX),
                     photometric="minisblack",
                     compression="deflate",
@@ -97,11 +99,13 @@ def _tiles(
     width: int,
     downsample: int,
     background: int,
-) -> Iterator[NDArray[np.uint8]]:
+    dtype: Any,
+) -> Iterator[NDArray[Any]]:
     side = TILE_PX * downsample
     for y in range(0, height * downsample, side):
         for x in range(0, width * downsample, side):
             near = np.sort(tree.query(shapely.box(x, y, x + side, y + side)))
             yield mask_from_polygons(
-                shapes[near], x, y, side, side, downsample=downsample, values=numbers[near], background=background
-            )
+                shapes[near], x, y, side, side,
+                downsample=downsample, values=numbers[near], background=background, dtype=dtype,
+            )  # fmt: skip
