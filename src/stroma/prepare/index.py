@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,7 @@ from stroma.core.files import write_text
 from stroma.core.text import plural
 from stroma.core.verbs import Flag, VerbOptions, VerbResult
 from stroma.prepare.init_labels import with_image_labels, with_names
-from stroma.prepare.init_subjects import HINT, describe_rule, subject_rule
+from stroma.prepare.init_subjects import describe_rule, hint, subject_rule
 from stroma.prepare.init_tables import FoundTable, examine_table, find_table
 from stroma.prepare.study_yaml import study_yaml
 from stroma.study.config import STUDY_FILE, StudyConfig
@@ -68,6 +69,9 @@ class InitOptions(VerbOptions):
     label_column: str | None = Field(None, description="Column of the table with a label of each whole image")
     labels: str | None = Field(None, description="Names in the order of their values, 'a,b,c', or a labels.yaml")
     mpp: float | None = Field(None, gt=0, description="Resolution in µm per pixel of files that do not state theirs")
+    with_identifiers: bool = Field(
+        False, description="Also index names, birth dates and ids of patients (Tivita recordings)"
+    )
 
 
 class Counts(dict[str, int]):
@@ -87,6 +91,8 @@ def init(options: InitOptions) -> VerbResult:
         options: The folder, and what is known about it.
     """
     recognition = recognise(options.folder, options.layout, images=options.images, masks=options.masks)
+    if options.with_identifiers:
+        recognition = _with_identifiers(recognition)
     layout = make_layout(Component(name=recognition.name, **recognition.parameters))
     listing = layout.listing(options.folder)
     scan = layout.scan(listing)
@@ -110,7 +116,7 @@ def init(options: InitOptions) -> VerbResult:
             *([] if table is None else _table_lines(table, study.config)),
             *proposal.notes,
             *_resolution_lines(study),
-            *([] if study.subject_known else [HINT]),
+            *([] if study.subject_known else [hint(recognition.name)]),
             *_problem_lines(problems),
         ],
         summary=_summary(study, proposal, sum(not problem.harmless for problem in problems)),
@@ -167,6 +173,15 @@ def _description(
     return values
 
 
+def _with_identifiers(recognition: Recognition) -> Recognition:
+    if recognition.name not in ("heiporspectral", "tivita"):
+        raise UsageError(
+            f"the layout '{recognition.name}' reads no identifiers of patients",
+            next_step="Leave out --with-identifiers; a table given with --table is taken as it is",
+        )
+    return replace(recognition, parameters={**recognition.parameters, "with_identifiers": True})
+
+
 def _root(path: Path, output: Path) -> str:
     """A path relative to `study.yaml` when it lies below its folder, else absolute."""
     absolute, home = path.resolve(), output.parent.resolve()
@@ -207,10 +222,18 @@ def _about_annotations(proposal: Proposal, study: Study) -> dict[str, Any]:
     annotated = study.catalog.join(of_layer, on="image_id", how="semi")
     subjects = (annotated if len(annotated) else study.catalog)["subject_id"].n_unique()
     if proposal.split_column is not None:
-        values["splits"] = {"from": "column", "column": proposal.split_column}
+        values["splits"] = {"from": "column", "column": proposal.split_column, **_few_folds(study, proposal)}
     elif subjects > 1:
         values["splits"] = {"folds": min(_FOLDS, subjects), "seed": 0}
     return values
+
+
+def _few_folds(study: Study, proposal: Proposal) -> dict[str, int]:
+    """The number of folds, where the training part has fewer subjects than there are folds by default."""
+    part = pl.col(str(proposal.split_column)).str.to_lowercase()
+    training = study.catalog.filter(part.is_in(["train", "training"]))["subject_id"].n_unique()
+    validation = study.catalog.filter(part.is_in(["val", "valid", "validation"]))
+    return {} if len(validation) or not 1 < training < _FOLDS else {"folds": training}
 
 
 def _split_problems(study: Study) -> list[Problem]:

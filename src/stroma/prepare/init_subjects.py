@@ -13,10 +13,6 @@ from stroma.study.layouts.layout import Scan
 from stroma.study.subjects import tcga_participant
 
 RULES = ("layout", "column", "path-level", "regex", "tcga", "table", "none")
-HINT = (
-    "say whose the images are: --subjects patients.csv, --subject-level 1 (the first folder), "
-    "--subject-pattern '^[^_]+' (the part of the name before '_')"
-)
 _TABLES = (".csv", ".tsv", ".tab", ".parquet")
 _FLAGS = {"column": "--subject-column", "path-level": "--subject-level", "regex": "--subject-pattern"}
 
@@ -61,6 +57,13 @@ def subject_rule(
     keys = {"column": "column", "table": "column", "path-level": "level", "regex": "pattern"}
     value = given["column"] if rule == "table" else given.get(rule)
     return {"rule": rule} if value is None else {"rule": rule, keys[rule]: value}
+
+
+def hint(layout: str) -> str:
+    """How to say whose the images are, for studies that do not know."""
+    level = "" if layout == "classes" else "--subject-level 1 (the first folder), "
+    pattern = "--subject-pattern '[^/_]+(?=_[^/]*$)' (the part of a file's name before '_')"
+    return f"say whose the images are: --subjects patients.csv, {level}{pattern}"
 
 
 def _suggested(scan: Scan, found: FoundTable | None, relative: Callable[[Path], str]) -> dict[str, Any]:
