@@ -18,6 +18,7 @@ from stroma.core.done import done_path, write_done
 from stroma.core.provenance import Provenance
 from stroma.core.tables import write_table
 from stroma.images import write_cube
+from tests.images.czi_writer import Piece, write_czi
 
 from .fuzz import damaged, fuzz
 
@@ -140,7 +141,32 @@ def zarr(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
+def czi(folder: Path) -> list[Path]:
+    pieces = [
+        Piece(RGB, 5, 7, packing="jpeg xr"),
+        Piece(np.ascontiguousarray(RGB[::2, ::2]), 5, 7, 2, packing="zstd 1"),
+    ]
+    stack = [Piece(plane, dims={"C": number}, packing="zstd 1 halves") for number, plane in enumerate(STACK)]
+    gray = [Piece(plane, dims={"C": number}, packing="jpeg xr") for number, plane in enumerate(STACK)]
+    return [write_czi(folder / f"{name}.czi", one) for name, one in (("a", pieces), ("b", stack), ("c", gray))]
+
+
+def scanners(folder: Path) -> list[Path]:
+    """TIFFs of JPEG 2000, JPEG XR, YCbCr, and a description of channels."""
+    options = {"tile": (32, 32), "photometric": "rgb"}
+    for name, compression in (("a", "jpeg2000"), ("b", 33003), ("c", "jpegxr"), ("d", "webp")):
+        tifffile.imwrite(folder / f"{name}.tif", RGB, compression=compression, **options)
+    tifffile.imwrite(folder / "e.tif", RGB, photometric="ycbcr", subsampling=(1, 1), compression="lzw", tile=(32, 32))
+    about = "<PerkinElmer-QPI-ImageDescription><Name>DAPI</Name></PerkinElmer-QPI-ImageDescription>"
+    tifffile.imwrite(
+        folder / "f.tif", STACK[0], software="PerkinElmer-QPI", description=about, metadata=None, tile=(16, 16)
+    )
+    return sorted(folder.iterdir())
+
+
 KINDS = {
+    "czi": czi,
+    "scanners": scanners,
     "zarr": zarr,
     "tivita": tivita,
     "arrays": arrays,

@@ -48,17 +48,16 @@ def test_a_mosaic_is_composed_in_its_order(tmp_path, packing):
     np.testing.assert_array_equal(copy.read(90, 80, 70, 60, channels=[2]), shown()[80:140, 90:160, 2:])
 
 
-def test_jpeg_xr_is_ours_and_zstandard_openslides(tmp_path):
-    assert isinstance(open_image(write_czi(tmp_path / "a.czi", mosaic("jpeg xr"))), CziImage)
+def test_openslide_shows_the_same_of_what_it_unpacks(tmp_path):
     image = open_image(write_czi(tmp_path / "b.czi", mosaic("zstd 1")))
-    assert isinstance(image, SlideImage)
-    assert "secret" not in str(image.properties)
+    assert isinstance(image, CziImage)
     with openslide.OpenSlide(tmp_path / "b.czi") as slide:
         oracle = np.array(slide.read_region((0, 0), 0, slide.dimensions))
     oracle[:, 180:200, 3] = 0  # of two pieces it shows the other one; ZEISS's library shows ours
     covered = oracle[:, :, 3] == 255
-    np.testing.assert_array_equal(CziImage(tmp_path / "b.czi").read()[covered], oracle[covered][:, :3])
-    np.testing.assert_array_equal(image.read()[covered], shown()[covered])
+    np.testing.assert_array_equal(image.read()[covered], oracle[covered][:, :3])
+    named = SlideImage(tmp_path / "b.czi")
+    assert named.mpp == pytest.approx(image.mpp) and "secret" not in str(named.properties)
 
 
 def pyramid(factor: int = 2, scenes: tuple[int, ...] = (0,), small: tuple[int, ...] = (0,)) -> list[Piece]:

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from stroma.core.errors import UsageError
+from stroma.images.array import ArrayImage
 from stroma.images.image import Box, Image, Level, downsample_of
+from stroma.images.open import open_image
+from stroma.slides.pyramid import write_pyramid
 
 
 class Pyramid(Image):
@@ -138,3 +141,27 @@ def test_meaningless_reads_are_usage_errors(wrong):
 def test_a_region_larger_than_memory_is_a_usage_error():
     with pytest.raises(UsageError, match="more memory"):
         Pyramid(np.zeros((2, 2, 3))).read(w=10**8, h=10**8)
+
+
+def test_tiles_at_the_edge_of_a_cut_level_are_not_shifted(tmp_path):
+    """2,503 × 3,207 px are cut to 1,251 × 1,603 and 625 × 801: the last pixels stand for what these levels lack."""
+    height, width = 2503, 3207
+    y, x = np.mgrid[:height, :width]
+    rgb = np.stack(
+        [127 + 100 * np.sin(x / 40 + y / 90), 127 + 100 * np.cos(x / 70), 127 + 100 * np.sin(y / 33)], axis=2
+    )
+    pixels = rgb.astype(np.uint8)
+    path = write_pyramid(tmp_path / "a.tiff", lambda t, n: pixels[t : t + n], height, width, compression="lossless")
+    pyramid, flat = open_image(path), ArrayImage(pixels)
+    for downsample in (2, 4, 5.3):
+        for box in ((width - 400, height - 300, 400, 300), (width - 401, 99, 401, 300), (0, height - 303, 400, 303)):
+            one, other = (image.read(*box, downsample=downsample).astype(int) for image in (pyramid, flat))
+            assert one.shape == other.shape
+            assert np.abs(one - other)[:-1, :-1].max() <= 2
+            assert np.abs(one - other).max() <= 8
+
+
+def test_reading_never_writes_into_the_array_it_shows():
+    array = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    array.flags.writeable = False
+    ArrayImage(array).read(-1, -1, 7, 7, downsample=1.5)

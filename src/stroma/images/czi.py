@@ -25,7 +25,7 @@ _FINEST = 1.5
 
 
 class CziImage(Image):
-    """A CZI file that OpenSlide does not read: packed as JPEG XR, fluorescence, stacks.
+    """A CZI file: brightfield or fluorescence, mosaics, scenes, stacks.
 
     Level 0 begins at the corner of the box around all pieces; what no piece covers is white (0 in fluorescence).
     Smaller levels are those that the file holds of every scene.

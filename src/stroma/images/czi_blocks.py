@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stroma.core.clock import stage
 from stroma.core.errors import UnreadableImage
 from stroma.images.guard import check_plausible, foreign_bytes
+from stroma.images.jpeg_xr import decode_jpeg_xr
 
 MAGIC = b"ZISRAWFILE"
 _SEGMENT = struct.Struct("<16sqq")
@@ -176,8 +177,7 @@ def _block_data(handle: BinaryIO, position: int, path: Path) -> bytes:
 
 def _decode(data: bytes, packing: int, dtype: np.dtype[Any], shape: tuple[int, int, int], path: Path) -> NDArray[Any]:
     if packing == _JPEG_XR:
-        pixels = np.asarray(imagecodecs.jpegxr_decode(data))
-        return _in_shape(pixels.reshape(*pixels.shape[:2], -1), dtype, shape, path)
+        return _in_shape(decode_jpeg_xr(data, shape[0], shape[1]), dtype, shape, path)
     if packing == _JPEG:
         pixels = np.asarray(imagecodecs.jpeg8_decode(data))
         return _in_shape(pixels.reshape(*pixels.shape[:2], -1), dtype, shape, path)

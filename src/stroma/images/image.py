@@ -206,9 +206,24 @@ class Image(ABC):
         entry = self.levels[index]
         y, h, top, bottom = _window(box.y, box.h, self.shape[0], entry.height, entry.downsample, height)
         x, w, left, right = _window(box.x, box.w, self.shape[1], entry.width, entry.downsample, width)
-        source = self._read_filled(index, Box(x, y, w, h), channels)
+        source = self._read_extended(index, Box(x, y, w, h), channels)
         with stage("transform"):
             return resize_area(source, height, width, (top, bottom, left, right))
+
+    def _read_extended(self, level: int, box: Box, channels: slice | list[int] | None) -> NDArray[Any]:
+        """`_read_filled`, but where a level was cut to whole pixels its last row and column stand for what it lacks."""
+        entry = self.levels[level]
+        height, width = (math.ceil(_snapped(side / entry.downsample)) for side in self.shape[:2])
+        y, x = min(box.y, entry.height - 1), min(box.x, entry.width - 1)
+        source = self._read_filled(level, Box(x, y, box.w + box.x - x, box.h + box.y - y), channels)
+        rows, columns = y + source.shape[0] > entry.height < height, x + source.shape[1] > entry.width < width
+        if rows or columns:
+            source = np.array(source)
+        if rows:
+            source[entry.height - y : height - y] = source[entry.height - 1 - y]
+        if columns:
+            source[:, entry.width - x : width - x] = source[:, entry.width - 1 - x : entry.width - x]
+        return source[box.y - y :, box.x - x :]
 
     def _read_filled(self, level: int, box: Box, channels: slice | list[int] | None) -> NDArray[Any]:
         entry = self.levels[level]
@@ -265,13 +280,11 @@ def _window(
     """
     low, high = (_snapped(edge / downsample) for edge in (start, start + length))
     is_inside = start >= 0 and start + length <= size
-    if is_inside and high > level_size:  # levels are cut to whole pixels: stay on this one
-        low, high = max(0.0, low - (high - level_size)), float(level_size)
     first, last = math.floor(low), math.ceil(high)
     if high - low < wanted:  # enlarged: neighbours are needed to interpolate
         first, last = first - 1, last + 1
         if is_inside:
-            first, last = max(0, first), min(level_size, last)
+            first, last = max(0, first), min(max(level_size, math.ceil(high)), last)
     return first, last - first, low - first, high - first
 
 

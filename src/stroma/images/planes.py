@@ -18,6 +18,7 @@ from stroma.images import lzw
 from stroma.images.cache import DECODED, FileKey, file_key
 from stroma.images.guard import check_plausible, foreign_bytes
 from stroma.images.image import Box
+from stroma.images.jpeg_xr import decode_jpeg_xr
 
 
 @dataclass(frozen=True)
@@ -162,10 +163,12 @@ def segmented_plane(path: Path, page: Any) -> SegmentedPlane:
     by_libtiff, predictor, down = lzw.decodes(frame), frame.predictor, -(-height // tall)
 
     def decoded(data: bytes, index: int) -> NDArray[Any]:
+        row = index // -(-width // wide) % down
+        rows = tall if frame.is_tiled else min(tall, height - row * tall)
         if by_libtiff:
-            row = index // -(-width // wide) % down
-            rows = tall if frame.is_tiled else min(tall, height - row * tall)
             return lzw.decode_segment(data, stored, (rows, wide, contiguous), predictor)
+        if frame.compression in _JPEG_XR:
+            return decode_jpeg_xr(data, rows, wide)
         pixels: NDArray[Any] = decode(data, index, **arguments)[0][0]
         return pixels
 
@@ -192,6 +195,7 @@ _JPEG = {
     tifffile.COMPRESSION.ALT_JPEG,
 }
 """Compressions whose tables may be stored once for all segments."""
+_JPEG_XR = {tifffile.COMPRESSION.JPEGXR, tifffile.COMPRESSION.JPEGXR_NDPI}
 
 
 def mapped_plane(path: Path, level: Any, index: int) -> MappedPlane:

@@ -61,7 +61,7 @@ class SlideImage(Image):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (
-        ".svs", ".tif", ".tiff", ".ndpi", ".scn", ".mrxs", ".bif", ".dcm", ".vms", ".vmu", ".svslide", ".czi",
+        ".svs", ".tif", ".tiff", ".ndpi", ".scn", ".mrxs", ".bif", ".dcm", ".vms", ".vmu", ".svslide",
     )  # fmt: skip
 
     def __init__(self, path: Path | str, *, mpp: float | None = None) -> None:
@@ -91,16 +91,15 @@ class SlideImage(Image):
         """Whether OpenSlide knows `path`, or the first DICOM slide in it when it is a folder.
 
         Tiled TIFFs that OpenSlide would not show in full (several channels, 16 bits, OME pyramids, a compression it
-        lacks, of Aperio too) are left to the TIFF reader, and CZI files that it declines to the CZI reader.
+        lacks, of Aperio too) are left to the TIFF reader, and CZI files to the CZI reader: OpenSlide 4.0 unpacks no
+        JPEG XR, which most are packed as, and damaged ones end the process.
         """
         if path.is_dir():
             return bool(_dicom_slides(path))
         vendor = _vendor(path)
         if vendor == "generic-tiff":
             return not is_for_tiff_reader(path) and _opens(path)
-        if vendor == "zeiss":
-            return _opens(path)
-        return vendor is not None and not (vendor == "aperio" and packed_otherwise(path))
+        return vendor not in (None, "zeiss") and not (vendor == "aperio" and packed_otherwise(path))
 
     def close(self) -> None:
         """Let go of the open slide and of decoded tiles."""

@@ -12,6 +12,8 @@ from stroma.images.slide import SlideImage
 from stroma.prepare.inputs import Source, find_inputs
 from stroma.prepare.slide_associated import associated_names
 
+_SHOWN = 12
+
 
 class SlideInfoOptions(VerbOptions):
     """Options of `stroma slide info`."""
@@ -85,7 +87,10 @@ def _lines(name: str, facts: dict[str, Any]) -> list[str]:
     size = "size of a pixel not stated" if facts["mpp"] is None else f"{facts['mpp']:g} µm/px"
     lines = [f"{name}: {facts['format']}, {facts['width']:,} wide × {facts['height']:,} high, {size}"]
     if facts["mpp"] is None:
-        lines.append("  verbs that need it take --source-mpp")
+        lines.append("  verbs that need it take --source-mpp, or --downsample in place of --mpp")
+    if len(facts["channels"]) not in (1, 3) or facts["dtype"] != "uint8":
+        shown = ", ".join(facts["channels"][:_SHOWN]) + (", …" if len(facts["channels"]) > _SHOWN else "")
+        lines.append(f"  {len(facts['channels'])} channels of {facts['dtype']}: {shown}")
     for number, (height, width, downsample) in enumerate(facts["levels"]):
         lines.append(f"  level {number}: {width:,} × {height:,}, downsample {downsample:g}")
     if "objective_power" in facts:

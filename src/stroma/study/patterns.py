@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from stroma.core.errors import ConfigError, nearest
+from stroma.images.czi import CziImage
 from stroma.images.picture import PictureImage
 from stroma.images.slide import SlideImage
 from stroma.images.tiff import TiffImage
@@ -15,7 +16,7 @@ from stroma.images.tiff import TiffImage
 FIELDS = ("id", "class", "split", "annotator")
 PICTURE_SUFFIXES = frozenset(PictureImage.suffixes)
 TIFF_SUFFIXES = frozenset(TiffImage.suffixes)
-SLIDE_SUFFIXES = frozenset(SlideImage.suffixes)
+SLIDE_SUFFIXES = frozenset(SlideImage.suffixes) | frozenset(CziImage.suffixes)
 IMAGE_SUFFIXES = PICTURE_SUFFIXES | TIFF_SUFFIXES | SLIDE_SUFFIXES
 _BEFORE_TIFF = (".ome", ".qptiff")
 _AFTER_FORMAT = TIFF_SUFFIXES | {".zarr"}
