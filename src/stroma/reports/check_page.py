@@ -152,9 +152,10 @@ def _add_pictures(report: Report, findings: pl.DataFrame, images: pl.DataFrame, 
 
 
 def _add_findings(report: Report, findings: pl.DataFrame, title: str) -> None:
-    headers = {"image_id": "image", "path": "file", "message": "what is wrong"}
+    where = pl.when(pl.col("image_id") == "").then("path").otherwise("image_id")
+    headers = {"where": "image or file", "message": "what is wrong"}
     report.section(title).table(
-        findings.sort("check", "image_id", "path"),
+        findings.sort("check", "image_id", "path").with_columns(where=where),
         title.lower(),
         caption=f"{title}, by kind.",
         headers=headers,

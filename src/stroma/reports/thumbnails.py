@@ -75,20 +75,21 @@ def _short(name: str) -> str:
 def _interactive(thumbnails: Sequence[Thumbnail], side: float, height: float) -> Any:
     figure = plotly_figure(margin={"l": 0, "r": 0, "t": 0, "b": 0}, hovermode="closest", showlegend=False)
     centres: list[tuple[float, float]] = []
+    pictures, frames, names = [], [], []
     for index, thumbnail in enumerate(thumbnails):
         left, top, w, h = _place(index, thumbnail.picture, side)
-        figure.add_layout_image(
-            source=data_uri(thumbnail.picture), xref="x", yref="y", x=left, y=top, sizex=w, sizey=h,
-            sizing="stretch", layer="below",
+        pictures.append(
+            {"source": data_uri(thumbnail.picture), "xref": "x", "yref": "y", "x": left, "y": top, "sizex": w,
+             "sizey": h, "sizing": "stretch", "layer": "below"}
         )  # fmt: skip
         if thumbnail.colour:
             line = {"color": thumbnail.colour, "width": 3}
-            figure.add_shape(type="rect", x0=left, x1=left + w, y0=top, y1=top + h, line=line)
+            frames.append({"type": "rect", "x0": left, "x1": left + w, "y0": top, "y1": top + h, "line": line})
         row, column = divmod(index, COLUMNS)
         centres.append(((column + 0.5) * side, row * (side + _TEXT) + side / 2))
-        figure.add_annotation(
-            x=centres[-1][0], y=row * (side + _TEXT) + side, yanchor="top", showarrow=False,
-            text=plotly_text(_short(thumbnail.name)), font={"size": 10},
+        names.append(
+            {"x": centres[-1][0], "y": row * (side + _TEXT) + side, "yanchor": "top", "showarrow": False,
+             "text": plotly_text(_short(thumbnail.name)), "font": {"size": 10}}
         )  # fmt: skip
     figure.add_scatter(
         x=[x for x, _ in centres], y=[y for _, y in centres], mode="markers", opacity=0, marker={"size": 60},
@@ -97,6 +98,9 @@ def _interactive(thumbnails: Sequence[Thumbnail], side: float, height: float) ->
     )  # fmt: skip
     hidden = {"visible": False, "showgrid": False}
     figure.update_layout(
+        images=pictures,
+        shapes=frames,
+        annotations=names,
         xaxis={"range": [0, 1], **hidden},
         yaxis={"range": [height, 0], "scaleanchor": "x", "constrain": "domain", **hidden},
     )
