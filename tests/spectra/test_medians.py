@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from stroma.core.errors import InvalidData
-from stroma.spectra.medians import mean_over_subjects, median_rows, medians_schema
+from stroma.spectra.medians import mean_over_subjects, median_rows, medians_schema, spectrum_statistics
 
 NAMES = ("liver", "spleen", "kidney")
 
@@ -73,3 +73,16 @@ def test_annotators_are_not_merged_and_one_subject_has_no_spread():
 def test_a_table_without_the_spectrum_is_an_error():
     with pytest.raises(InvalidData, match="median_spectrum"):
         mean_over_subjects(rows_of([[[1, 2]]], [[1]]).drop("median_spectrum"), "median_spectrum")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 1001])
+def test_median_and_deviation_are_those_of_numpy(count):
+    spectra = np.random.default_rng(count).normal(0.3, 0.01, (count, 21)).astype(np.float32)
+    before = spectra.copy()
+    median, std, _, normalised = spectrum_statistics(spectra)
+    np.testing.assert_array_equal(spectra, before)
+    np.testing.assert_allclose(median, np.median(spectra, axis=0), rtol=1e-6)
+    expected = spectra.std(axis=0, ddof=1, dtype=np.float64) if count > 1 else np.zeros(21)
+    np.testing.assert_allclose(std, expected, rtol=1e-5)
+    shares = spectra.astype(np.float64) / np.abs(spectra).sum(axis=1, keepdims=True, dtype=np.float64)
+    np.testing.assert_allclose(normalised, shares.std(axis=0, ddof=1) if count > 1 else 0, rtol=1e-4, atol=1e-9)

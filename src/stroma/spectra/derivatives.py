@@ -36,7 +36,7 @@ def savitzky_golay(
         ConfigError: the window is even, longer than the spectra or not longer than the order, or the derivative is
             above the order.
     """
-    matrix = _matrix(pixels.shape[-1], window, order, derivative, spacing)
+    matrix = savitzky_golay_matrix(pixels.shape[-1], window, order, derivative, spacing)
     spectra = pixels.reshape(-1, pixels.shape[-1])
     result = np.empty(spectra.shape, dtype=np.float32)
     for start in range(0, len(spectra), _BLOCK):
@@ -49,8 +49,14 @@ def savitzky_golay(
 
 
 @lru_cache(maxsize=16)
-def _matrix(channels: int, window: int, order: int, derivative: int, spacing: float) -> NDArray[np.float32]:
-    """The filter as a matrix (C, C): it is linear, and one product is faster than a convolution with its edges."""
+def savitzky_golay_matrix(
+    channels: int, window: int, order: int, derivative: int, spacing: float = 1.0
+) -> NDArray[np.float32]:
+    """The filter as a matrix (C, C) by which spectra are multiplied from the right.
+
+    It is linear, and one product is faster than a convolution with its edges. Arguments and errors are those of
+    `savitzky_golay`.
+    """
     if window % 2 == 0 or window > channels or not 0 <= order < window or not 0 <= derivative <= order:
         raise ConfigError(
             f"'savitzky_golay' cannot fit order {order}, derivative {derivative} in a window of {window} "

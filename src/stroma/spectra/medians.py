@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from stroma.core.errors import InvalidData
 from stroma.core.tables import require_columns
+from stroma.core.threads import in_threads
 from stroma.spectra.normalise import l1, measured
+
+_CHANNELS = 8  # in a part for one thread
 
 MEDIANS_FORMAT = "medians/1"
 SPECTRUM_COLUMNS = (
@@ -101,11 +104,24 @@ def spectrum_statistics(spectra: NDArray[np.float32]) -> tuple[NDArray[np.float3
 
 
 def _median_and_std(spectra: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    channels = np.ascontiguousarray(spectra.T)  # a channel's values side by side: a third of the time
-    median = np.median(channels, axis=1).astype(np.float32)
-    if len(spectra) == 1:
-        return median, np.zeros_like(median)
-    return median, channels.std(axis=1, ddof=1, dtype=np.float64).astype(np.float32)
+    """Channel by channel, in one copy with the values of a channel side by side."""
+    count = len(spectra)
+    channels = np.ascontiguousarray(spectra.T)
+    median, std = np.empty(len(channels), np.float32), np.zeros(len(channels), np.float32)
+
+    def reduce(part: int) -> None:
+        for channel in range(part * _CHANNELS, min((part + 1) * _CHANNELS, len(channels))):
+            values = channels[channel]
+            values.partition(count // 2)  # for two places at once it takes nearly twice as long
+            below = values[: count // 2].max() if count % 2 == 0 else values[count // 2]
+            median[channel] = (below + values[count // 2]) / np.float32(2)
+            if count > 1:  # about the median, near which nothing cancels
+                values -= median[channel]
+                mean = values.sum(dtype=np.float64) / count
+                std[channel] = np.sqrt((float(values @ values) - count * mean**2) / (count - 1))
+
+    in_threads(reduce, -(-len(channels) // _CHANNELS))
+    return median, std
 
 
 def mean_over_subjects(medians: pl.DataFrame, column: Spectrum = "median_normalized_spectrum") -> pl.DataFrame:

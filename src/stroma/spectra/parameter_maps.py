@@ -18,7 +18,7 @@ from stroma.spectra.parameters import (
     WATER_BAND,
     ParameterConstants,
     background_mask,
-    compute_parameter,
+    compute_parameters,
     covered,
 )
 
@@ -104,7 +104,7 @@ def published_parameters(
             next_step=f"The formulas of {', '.join(PUBLISHED)} need bands between 530 and 980 nm",
         )
     with stage("transform"):
-        values = {name: compute_parameter(name, cube, wavelengths_nm, constants) for name in names}
+        values = compute_parameters(names, cube, wavelengths_nm, constants)
         sources: dict[str, ParameterSource] = {
             name: "own formula" if name == WATER_BAND else "published formula" for name in names
         }

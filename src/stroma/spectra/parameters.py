@@ -11,7 +11,8 @@ from pydantic import Field
 
 from stroma.core.config import Section
 from stroma.core.errors import InvalidData, UsageError, nearest
-from stroma.spectra.derivatives import savitzky_golay
+from stroma.core.threads import in_threads
+from stroma.spectra.derivatives import savitzky_golay_matrix
 from stroma.spectra.normalise import absorbance, measured
 
 NamedWindow = tuple[float, float]
@@ -22,7 +23,7 @@ WATER_BAND = "WaterBand"
 PUBLISHED = ("StO2", "NIR", "THI", "TWI")
 """Those with a published formula. None was found for the organ haemoglobin and the tissue lipid index."""
 
-_BLOCK = 16_384  # spectra at a time
+_BLOCK = 4_096  # spectra at a time
 
 
 class ParameterConstants(Section):
@@ -127,18 +128,41 @@ def compute_parameter(
         UsageError: there is no published formula of this name, or the wavelengths do not cover it.
         InvalidData: the wavelengths do not fit the spectra.
     """
-    constants = constants or ParameterConstants()
-    if name not in _FORMULAS:
-        known = ", ".join(_FORMULAS)
-        raise UsageError(
-            f"there is no published formula for '{name}'",
-            next_step="It comes from the camera's pictures, htc's intermediates or a vendor module only"
-            if name in PARAMETERS
-            else nearest(name, _FORMULAS) or f"Known: {known}",
-        )
+    return compute_parameters((name,), spectra, wavelengths_nm, constants)[name]
+
+
+def compute_parameters(
+    names: Iterable[str],
+    spectra: NDArray[Any],
+    wavelengths_nm: ArrayLike,
+    constants: ParameterConstants | None = None,
+) -> dict[str, NDArray[np.float32]]:
+    """Compute several parameters at once; what they share is computed once. See `compute_parameter`."""
+    constants, wanted = constants or ParameterConstants(), tuple(names)
     nm = _checked_wavelengths(spectra, wavelengths_nm)
-    _check_cover(name, nm, constants)
-    return _blockwise(spectra, lambda block: _FORMULAS[name](block, nm, constants))
+    for name in wanted:
+        if name not in _FORMULAS:
+            raise UsageError(
+                f"there is no published formula for '{name}'",
+                next_step="It comes from the camera's pictures, htc's intermediates or a vendor module only"
+                if name in PARAMETERS
+                else nearest(name, _FORMULAS),
+            )
+        _check_cover(name, nm, constants)
+    flat = spectra.reshape(-1, spectra.shape[-1])
+    found = {name: np.empty(len(flat), np.float32) for name in wanted}
+
+    def compute(number: int) -> None:
+        part = slice(number * _BLOCK, (number + 1) * _BLOCK)
+        block = _Block(flat[part], nm, constants)
+        for name, values in found.items():
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                result = _FORMULAS[name](block, constants)
+            known = np.isfinite(result) & block.measured
+            values[part] = np.where(known, np.clip(result, 0, 1), np.float32(np.nan))
+
+    in_threads(compute, -(-len(flat) // _BLOCK))
+    return {name: values.reshape(spectra.shape[:-1]) for name, values in found.items()}
 
 
 def covered(
@@ -172,90 +196,81 @@ def background_mask(
     nm = _checked_wavelengths(spectra, wavelengths_nm)
     with_colour = not _uncovered("background", nm, constants)
 
-    def looks_unlike_tissue(block: NDArray[np.float32]) -> NDArray[np.float32]:
-        result = np.zeros(len(block), np.bool_)
+    flat = spectra.reshape(-1, spectra.shape[-1])
+    result = np.empty(len(flat), np.bool_)
+    for start in range(0, len(flat), _BLOCK):
+        block = np.ascontiguousarray(flat[start : start + _BLOCK], np.float32)
         with np.errstate(invalid="ignore", over="ignore"):
-            result |= ~(block.mean(axis=1) >= constants.background_dark)
+            outside = ~measured(block) | ~(block.mean(axis=1) >= constants.background_dark)
             if with_colour:
                 green = block[:, _inside(nm, constants.background_green_nm)].mean(axis=1)
                 red = block[:, _inside(nm, constants.background_red_nm)].mean(axis=1)
-                result |= ~(green < red * constants.background_green_to_red)
-        return result.astype(np.float32)
+                outside |= ~(green < red * constants.background_green_to_red)
+        result[start : start + _BLOCK] = outside
+    return result.reshape(spectra.shape[:-1])
 
-    return np.asarray(_blockwise(spectra, looks_unlike_tissue) != 0)  # NaN: not measured
+
+class _Block:
+    """Some spectra, and what several formulas need of them.
+
+    Args:
+        spectra: (n, C) reflectance.
+        nm: (C,).
+        constants: All numbers of the formulas.
+    """
+
+    def __init__(self, spectra: NDArray[Any], nm: NDArray[np.float64], constants: ParameterConstants) -> None:
+        self.nm, self.constants = nm, constants
+        reflectance = np.ascontiguousarray(spectra, np.float32)
+        self.measured = measured(reflectance)
+        self.absorbance = absorbance(reflectance, constants.absorbance_floor, np.e)
+
+    def mean(self, window: NamedWindow) -> NDArray[np.float32]:
+        """Mean absorbance in a window, (n,)."""
+        return np.asarray(self.absorbance[:, _inside(self.nm, window)].mean(axis=1), np.float32)
+
+    def deepest(self, window: NamedWindow) -> NDArray[np.float32]:
+        """Minimum of the second derivative of the absorbance in a window, per nm², (n,)."""
+        step = float(self.nm[-1] - self.nm[0]) / (len(self.nm) - 1)
+        bands, order = _window_bands(step, self.constants), self.constants.derivative_order
+        matrix = savitzky_golay_matrix(len(self.nm), bands, order, 2, step)[:, _inside(self.nm, window)]
+        return np.asarray((self.absorbance @ matrix).min(axis=1), np.float32)
 
 
-def _sto2(block: NDArray[np.float32], nm: NDArray[np.float64], c: ParameterConstants) -> NDArray[np.float32]:
-    curvature = _second_derivative(block, nm, c)
-    oxygenated = np.minimum(curvature[:, _inside(nm, c.sto2_oxygenated_nm)].min(axis=1), 0) / c.sto2_r1
-    deoxygenated = np.minimum(curvature[:, _inside(nm, c.sto2_deoxygenated_nm)].min(axis=1), 0) / c.sto2_r2
+def _sto2(block: _Block, c: ParameterConstants) -> NDArray[np.float32]:
+    oxygenated = np.minimum(block.deepest(c.sto2_oxygenated_nm), 0) / c.sto2_r1
+    deoxygenated = np.minimum(block.deepest(c.sto2_deoxygenated_nm), 0) / c.sto2_r2
     without_bands = oxygenated + deoxygenated > -c.sto2_least_per_nm2
     return np.asarray(np.where(without_bands, np.nan, oxygenated / (oxygenated + deoxygenated)), np.float32)
 
 
-def _water_band(block: NDArray[np.float32], nm: NDArray[np.float64], c: ParameterConstants) -> NDArray[np.float32]:
-    depth = -_second_derivative(block, nm, c)[:, _inside(nm, c.water_band_nm)].min(axis=1)
-    return np.asarray(depth / c.water_band_per_nm2, np.float32)
+def _water_band(block: _Block, c: ParameterConstants) -> NDArray[np.float32]:
+    return np.asarray(-block.deepest(c.water_band_nm) / c.water_band_per_nm2, np.float32)
 
 
-def _nir(block: NDArray[np.float32], nm: NDArray[np.float64], c: ParameterConstants) -> NDArray[np.float32]:
-    return (_ratio(block, nm, c, c.nir_deep_nm, c.nir_reference_nm) - c.nir_s1) / (c.nir_s2 - c.nir_s1)
+def _nir(block: _Block, c: ParameterConstants) -> NDArray[np.float32]:
+    ratio = block.mean(c.nir_deep_nm) / block.mean(c.nir_reference_nm)
+    return np.asarray((ratio - c.nir_s1) / (c.nir_s2 - c.nir_s1), np.float32)
 
 
-def _thi(block: NDArray[np.float32], nm: NDArray[np.float64], c: ParameterConstants) -> NDArray[np.float32]:
-    return (_ratio(block, nm, c, c.thi_blood_nm, c.thi_reference_nm) - c.thi_t1) / (c.thi_t2 - c.thi_t1)
+def _thi(block: _Block, c: ParameterConstants) -> NDArray[np.float32]:
+    ratio = block.mean(c.thi_blood_nm) / block.mean(c.thi_reference_nm)
+    return np.asarray((ratio - c.thi_t1) / (c.thi_t2 - c.thi_t1), np.float32)
 
 
-def _twi(block: NDArray[np.float32], nm: NDArray[np.float64], c: ParameterConstants) -> NDArray[np.float32]:
-    return (_ratio(block, nm, c, c.twi_water_nm, c.twi_reference_nm) - c.twi_u1) / (c.twi_u2 - c.twi_u1)
+def _twi(block: _Block, c: ParameterConstants) -> NDArray[np.float32]:
+    ratio = block.mean(c.twi_water_nm) / block.mean(c.twi_reference_nm)
+    return np.asarray((ratio - c.twi_u1) / (c.twi_u2 - c.twi_u1), np.float32)
 
 
-_Formula = Callable[[NDArray[np.float32], NDArray[np.float64], ParameterConstants], NDArray[np.float32]]
+_Formula = Callable[[_Block, ParameterConstants], NDArray[np.float32]]
 _FORMULAS: dict[str, _Formula] = {"StO2": _sto2, "NIR": _nir, "THI": _thi, "TWI": _twi, WATER_BAND: _water_band}
-
-
-def _ratio(
-    block: NDArray[np.float32],
-    nm: NDArray[np.float64],
-    constants: ParameterConstants,
-    above: NamedWindow,
-    below: NamedWindow,
-) -> NDArray[np.float32]:
-    """Mean absorbance in one window over that in another."""
-    means = [
-        absorbance(block[:, _inside(nm, window)], constants.absorbance_floor, np.e).mean(axis=1)
-        for window in (above, below)
-    ]
-    return np.asarray(means[0] / means[1], np.float32)
-
-
-def _second_derivative(
-    block: NDArray[np.float32], nm: NDArray[np.float64], constants: ParameterConstants
-) -> NDArray[np.float32]:
-    """Second derivative of the absorbance, per nm²."""
-    step = float(nm[-1] - nm[0]) / (len(nm) - 1)
-    spectra = absorbance(block, constants.absorbance_floor, np.e)
-    return savitzky_golay(spectra, _window_bands(step, constants), constants.derivative_order, 2, step)
 
 
 def _window_bands(step_nm: float, constants: ParameterConstants) -> int:
     """The window of the derivative as an odd number of bands, enough for its polynomial."""
     order = constants.derivative_order
     return max(2 * round((constants.derivative_window_nm / step_nm - 1) / 2) + 1, order + 1 + order % 2)
-
-
-def _blockwise(
-    spectra: NDArray[Any], formula: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-) -> NDArray[np.float32]:
-    flat = spectra.reshape(-1, spectra.shape[-1])
-    result = np.empty(len(flat), np.float32)
-    for start in range(0, len(flat), _BLOCK):
-        block = np.ascontiguousarray(flat[start : start + _BLOCK], np.float32)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            values = formula(block)
-        values = np.where(np.isfinite(values) & measured(block), np.clip(values, 0, 1), np.float32(np.nan))
-        result[start : start + _BLOCK] = values
-    return result.reshape(spectra.shape[:-1])
 
 
 def _inside(nm: NDArray[np.float64], window: NamedWindow) -> NDArray[np.bool_]:
