@@ -153,6 +153,18 @@ def test_hidden_images_are_only_reached_by_their_name() -> None:
     splits.check(catalog(6))
 
 
+def test_a_role_stands_for_all_its_sets_but_for_the_test() -> None:
+    rows = [("a", "train"), ("b", "train_other"), ("c", "test"), ("d", "test_ood")]
+    table = pl.DataFrame(rows, schema=["image_id", "set"], orient="row")
+    splits = Splits.of(table.with_columns(role=pl.col("set").str.split("_").list.first()))
+    assert splits.ids("train") == ["a", "b"]
+    assert splits.ids("train_other") == ["b"]
+    assert splits.ids("test") == ["c"]
+    assert splits.ids("validation") == []
+    renamed = Splits.of(splits.table.with_columns(set=pl.col("set").replace("test", "test_first")))
+    assert renamed.ids("test") == ["c", "d"]  # no set has this name
+
+
 def test_a_subject_cannot_be_tested_and_hidden() -> None:
     with pytest.raises(ValueError, match="in test_subjects and in hidden_subjects"):
         SplitRule(test_subjects=("a",), hidden_subjects=("a",))

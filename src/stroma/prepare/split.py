@@ -72,7 +72,7 @@ def split(options: SplitOptions) -> VerbResult:
     spec = _spec(options.file)
     splits = spec.splits if spec is not None else divide(study, rule)
     splits.check(study.catalog, where=options.file or study.path)
-    labels = image_labels(study, rule, study.catalog)
+    labels = image_labels(study, splits.table["image_id"].unique().sort().to_list(), read=True)
     table = split_table(splits, study.catalog, labels if len(labels) else None)
     names = [name for name in table.columns[6:] if f"{name} subjects" in table.columns]
     lines = [*_lines(table, names), *(f"warning: {text}" for text in missing_labels(table, names))]

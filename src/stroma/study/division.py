@@ -44,7 +44,11 @@ def divide(study: Study, rule: SplitRule | None = None) -> Splits:
     present = set(drawn["subject_id"])
     known = present if study.where is not None else present | _outside(rule, set(study.catalog["subject_id"]))
     here = {key: tuple(n for n in getattr(rule, key) if n in known) for key in ("test_subjects", "hidden_subjects")}
-    return draw_splits(drawn, rule.model_copy(update=here), image_labels(study, rule, drawn))
+    return draw_splits(
+        drawn,
+        rule.model_copy(update=here),
+        image_labels(study, drawn["image_id"].to_list(), read=rule.stratify == LABEL_SETS),
+    )
 
 
 def _outside(rule: SplitRule, subjects: set[str]) -> set[str]:
@@ -83,16 +87,23 @@ def load_outer(pattern: Path) -> Splits:
     )
 
 
-def image_labels(study: Study, rule: SplitRule, drawn: pl.DataFrame) -> pl.DataFrame:
-    """Which labels are in which images: columns `image_id`, `label`.
+def image_labels(study: Study, image_ids: Sequence[str], *, read: bool) -> pl.DataFrame:
+    """Which labels are in which images.
 
-    Where files hold several labels, the masks are read, but only for iterative stratification, which is about labels.
+    Args:
+        study: The study.
+        image_ids: Images whose masks may be read.
+        read: Read masks where the names of the files do not say what is in them.
+
+    Returns:
+        Columns `image_id`, `label`, one row each.
     """
     rows = study.annotations.select("image_id", "label")
     named = rows.filter(pl.col("label").is_not_null())
-    if rule.stratify != LABEL_SETS or len(named) == len(rows) or study.config.labels is None:
-        return named
-    return _labels_in_masks(study, drawn["image_id"].to_list())
+    if not read or len(named) == len(rows) or study.config.labels is None:
+        return named.unique(maintain_order=True)
+    annotated = set(study.annotated())
+    return _labels_in_masks(study, [image_id for image_id in image_ids if image_id in annotated])
 
 
 def _labels_in_masks(study: Study, image_ids: Sequence[str]) -> pl.DataFrame:
