@@ -140,11 +140,12 @@ def _read_array(frame: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> N
     if expected == 0:
         return np.zeros(shape, dtype=dtype)
     with stage("decode"):
+        result = np.empty(expected, dtype=np.uint8)
         try:
-            content = imagecodecs.blosc_decode(frame)
+            imagecodecs.blosc_decode(frame, out=result.data)
         except imagecodecs.BloscError as error:
             raise InvalidData(str(error)) from error
-        return np.frombuffer(content, dtype=dtype).reshape(shape).copy()
+        return result.view(dtype).reshape(shape)
 
 
 def _read_header(handle: BinaryIO) -> Any:
