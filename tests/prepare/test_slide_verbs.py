@@ -143,6 +143,23 @@ def test_thumbnails_are_small_pictures(tmp_path: Path) -> None:
 
 
 @needs_data
+@pytest.mark.parametrize("more", [{"downsample": 4.5}, {"mpp": 2.25, "source_mpp": 0.5}])
+def test_thumbnails_of_all_slides_can_have_one_resolution(tmp_path: Path, more: dict[str, Any]) -> None:
+    noise(tmp_path / "s.png", 603, 901)
+    assert slide_thumbnail(ThumbnailOptions(inputs=(tmp_path / "s.png",), output=tmp_path / "out", **more)).done == 1
+    drawn = np.asarray(Picture.open(tmp_path / "out" / "s.png")).astype(int)
+    with open_image(tmp_path / "s.png") as image:
+        whole = image.read(downsample=4.5).astype(int)
+    assert drawn.shape == (134, 200, 3)
+    assert np.abs(drawn - whole).mean() < 1
+
+
+def test_a_thumbnail_cannot_be_larger_than_memory(tmp_path: Path) -> None:
+    noise(tmp_path / "s.png", 10, 30_000)
+    options = ThumbnailOptions(inputs=(tmp_path / "s.png",), output=tmp_path / "out", downsample=1)
+    assert "1.5 or more" in slide_thumbnail(options).failed[0].message
+
+
 def test_thumbnails_bring_the_label_only_on_request(tmp_path: Path) -> None:
     for wanted in (False, True):
         out = tmp_path / str(wanted)

@@ -90,6 +90,17 @@ def test_areas_limit_holes_and_pieces(tmp_path: Path, more: dict[str, Any], area
     assert (mask_of(tmp_path / "out", "s") == 255).sum() == area
 
 
+@pytest.mark.parametrize("more", [{"tissue_downsample": 2}, {"tissue_mpp": 1.0, "source_mpp": 0.5}])
+def test_the_mask_can_have_a_resolution_instead_of_a_size(tmp_path: Path, more: dict[str, Any]) -> None:
+    with_hole_and_speck(tmp_path / "s.png")
+    assert tissue(options(tmp_path / "s.png", output=tmp_path / "out", sigma=0, **more)).exit_code == 0
+    mask = mask_of(tmp_path / "out", "s")
+    assert mask.shape == (30, 50)
+    assert mask[5:25, 10:30].sum() == 255 * (400 - 25)
+    found = read_geojson(tmp_path / "out" / "outlines" / "s.geojson")
+    assert max(found, key=lambda one: one.geometry.area).geometry.bounds == (20, 10, 60, 50)  # level-0 pixels
+
+
 def test_an_area_is_given_once() -> None:
     with pytest.raises(ValidationError, match="not both"):
         options(Path("s"), output=Path("o"), max_hole_px=1, max_hole_um2=1)
