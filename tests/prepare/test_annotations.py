@@ -199,6 +199,19 @@ def test_unknown_classes_are_named(drawn, tmp_path):
     assert "object 0: has the unknown class 'tumor'. Did you mean 'tumour'?" in result.failed[0].message
 
 
+def test_objects_without_class_and_name_get_the_class_that_is_asked_for(images, tmp_path):
+    objects = [Annotation(shapely.box(1, 1, 5, 5)), Annotation(shapely.box(10, 1, 15, 5), name="tumor")]
+    write_geojson(tmp_path / "in" / "a ä.geojson", objects)
+    refused = convert(tmp_path / "in", tmp_path / "no", "mask", images=(images,))
+    assert "--unclassified" in refused.failed[0].message
+    for unclassified, value in (("stroma", 2), ("Ignore*", 255)):
+        out = tmp_path / unclassified.strip("*")
+        more = {"images": (images,), "label": ("tumor", "stroma"), "unclassified": unclassified}
+        assert not convert(tmp_path / "in", out, "mask", **more).failed
+        mask = read_mask(out / "a%20%C3%A4.png")
+        assert (mask[2, 2], mask[2, 12], mask[30, 30]) == (value, 1, 0)
+
+
 def test_many_objects_become_detections(tmp_path):
     many = [Annotation(shapely.box(i, 0, i + 1, 1), label="cell") for i in range(1500)]
     write_geojson(tmp_path / "in" / "x.geojson", many)

@@ -8,12 +8,17 @@ import numpy as np
 import PIL.Image
 import polars as pl
 import pytest
+import shapely
+import tifffile
 
 from stroma.cli.main import run
 from stroma.images import write_cube
 from stroma.prepare.check import CheckOptions, check
 from stroma.prepare.check_across import find_odd_scales, modified_z
 from stroma.prepare.check_image import FACTS_SCHEMA
+from stroma.prepare.index import InitOptions, init
+from stroma.regions.annotation import Annotation
+from stroma.regions.geojson import write_geojson
 from tests.study.conftest import SurgeryTree, surgery, surgery_yaml  # noqa: F401
 from tests.tiny import picture_study
 
@@ -219,6 +224,32 @@ def test_classes_that_a_fold_cannot_learn(tmp_path):
     assert text.startswith("warning: the class 'blue' (in 2 images) is missing from train of fold_")
     assert "validation of fold_" in text
     assert "test of fold_0, fold_1 and fold_2" in text
+
+
+def test_outlines_of_slides_are_checked_by_the_index_of_the_object(tmp_path):
+    """An object outside is an error, one that crosses itself a warning; a class that a fold lacks is named."""
+    slides = tmp_path / "Schnitte #1, a+b"
+    slides.mkdir()
+    rng = np.random.default_rng(0)
+    crossing = shapely.Polygon([(0, 0), (9, 9), (9, 0), (0, 9)])
+    good = Annotation(shapely.box(10, 10, 30, 40), label="tumour")
+    odd = {
+        "a": Annotation(shapely.box(900, 1, 990, 9), label="tumour"),
+        "b": Annotation(crossing, label="stroma"),
+        "c": good,
+    }
+    for name, annotation in odd.items():
+        pixels = rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)
+        tifffile.imwrite(slides / f"{name}.svs", pixels, photometric="rgb", tile=(32, 32), metadata=None)
+        write_geojson(slides / f"{name}.geojson", [good, annotation])
+    init(InitOptions(folder=slides, output=tmp_path / "study.yaml"))
+    found = errors_of(tmp_path / "study.yaml")
+    texts = dict(found["listing"])
+    assert texts["a.geojson"].startswith("error: object 1: lies outside the image of 60 × 80 px")
+    assert texts["b.geojson"].startswith(
+        "warning: object 1: its outline is not valid: Self-intersection at (4.5 4.5)"
+    )
+    assert any("'stroma' (in 1 images) is missing from" in text for _, text in found["class"])
 
 
 def test_workers_give_the_same_findings(tmp_path):

@@ -36,6 +36,9 @@ class AnnotationOptions(VerbOptions):
     )
     label: tuple[str, ...] = Field((), description="A class, as NAME or, for masks, VALUE=NAME; repeat for more")
     colour: tuple[str, ...] = Field((), description="A class of colour masks, as #rrggbb=NAME; repeat for more")
+    unclassified: str | None = Field(
+        None, description="Class of objects with neither class nor name; 'Ignore*': they count as not annotated"
+    )
     instances: bool = Field(False, description="Each value of a mask is an object, not a class")
     qupath_bounds: bool = Field(False, description="GeoJSON counts from the scanned area's corner, as in QuPath")
     pixel_centre: float | None = Field(
@@ -210,6 +213,8 @@ def _read(path: Path, rules: ReadRules, options: AnnotationOptions) -> list[tupl
     for file in files:
         if options.repair:
             file = replace(file, annotations=tuple(_mended(i, a, path) for i, a in enumerate(file.annotations)))
+        if options.unclassified:
+            file = replace(file, annotations=tuple(_classified(a, options.unclassified) for a in file.annotations))
         known = set(rules.labels.values()) if rules.labels else None
         problems = find_problems(file.annotations, size=file.size, labels=known)
         require_no_problems(problems, where=path)
@@ -222,6 +227,10 @@ def _read(path: Path, rules: ReadRules, options: AnnotationOptions) -> list[tupl
             )
         result.append((file, notes))
     return result
+
+
+def _classified(annotation: Annotation, label: str) -> Annotation:
+    return replace(annotation, label=label) if annotation.class_name is None else annotation
 
 
 def _mended(index: int, annotation: Annotation, path: Path) -> Annotation:

@@ -109,9 +109,8 @@ def check(options: CheckOptions) -> VerbResult:
 def _of_study(study: Study) -> list[Finding]:
     """What is known before any image is opened."""
     found = [
-        Finding("", "error", "listing", problem.path, problem.message)
+        Finding("", "warning" if problem.harmless else "error", "listing", problem.path, problem.message)
         for problem in study.refresh()
-        if not problem.harmless
     ]
     if not study.subject_known:
         text = f"{study.describe_subjects()}, so one subject may stand on two sides of a split"

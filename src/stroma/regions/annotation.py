@@ -86,7 +86,10 @@ def index_of(
     name = annotation.class_name
     if name is None:
         if unclassified is None:
-            raise InvalidData(f"object {index} has neither a class nor a name", next_step="Say which class it gets")
+            raise InvalidData(
+                f"object {index} has neither a class nor a name",
+                next_step="Say with --unclassified which class such objects get",
+            )
         return unclassified
     if name in names:
         return names[name]

@@ -20,7 +20,7 @@ _NEXT: dict[Kind, str] = {
     "self-crossing": "Draw it again, or mend all such outlines with --repair, which changes no pixel inside",
     "no area": "Remove the object, or draw it again",
     "unknown class": "Correct the class, or add it with --label",
-    "no class": "Give the object a class or a name",
+    "no class": "Give the object a class or a name, or all such objects one with --unclassified",
 }
 
 

@@ -27,7 +27,7 @@ PAGE_FILE = "report.html"
 _MOST_PICTURES = 64
 _FRAMES = {"error": "#c62828", "warning": "#e08a00", "": ""}
 _ABOUT = {
-    "listing": "a file that was left out of the study",
+    "listing": "a file that was left out of the study, or an object with an odd outline",
     "unreadable": "the file cannot be read",
     "open": "the file cannot be opened",
     "shape": "another size than the data set says",
