@@ -14,21 +14,23 @@ from stroma.models.heads import head_names, last_layer
 
 _STEM = re.compile(r"^(.*\.)?(cls_token|reg_token|pos_embed|patch_embed)(\.|$)")
 _NUMBERED = re.compile(r"^(.*?\.\d+)(?=\.|$)")
+_CALLED = re.compile(r"^((?:.*\.)?[a-z]+\d+)(?:_norm)?\.")
 
 
 def parameter_layers(model: nn.Module) -> dict[str, int]:
     """Name of every parameter → its layer, 0 for the stem, then one for each block, the last for norms and heads.
 
     A block is everything below the first number in a parameter's name (`blocks.3`, `encoder.layer2.0`), in the order
-    in which the network holds them. Heads, and what follows the last block, are the last layer.
+    in which the network holds them; in networks without such numbers a layer with its normalisation (`conv1`, `fc2`).
+    Heads, and what follows the last block, are the last layer.
 
     Args:
         model: Any network.
     """
     names = [name for name, _ in model.named_parameters()]
     heads = tuple(f"{head}." for head in head_names(model))
-    blocks = {name: match.group(1) for name in names if (match := _NUMBERED.match(name))}
-    blocks = {name: block for name, block in blocks.items() if not _STEM.match(name) and not name.startswith(heads)}
+    inner = [name for name in names if not _STEM.match(name) and not (heads and name.startswith(heads))]
+    blocks = _blocks(inner, _NUMBERED) or _blocks(inner, _CALLED)
     order = list(dict.fromkeys(blocks.values()))
     last_block = max((i for i, name in enumerate(names) if name in blocks), default=-1)
     layers, current = {}, 0
@@ -43,6 +45,11 @@ def parameter_layers(model: nn.Module) -> dict[str, int]:
         else:
             layers[name] = len(order) + 1 if position > last_block else current
     return layers
+
+
+def _blocks(names: list[str], pattern: re.Pattern[str]) -> dict[str, str]:
+    """Name of a parameter → its block, where the pattern finds one."""
+    return {name: match.group(1) for name in names if (match := pattern.match(name))}
 
 
 def freeze_blocks(model: nn.Module, trainable: int = 0, *, last_mlp: bool = True) -> list[str]:

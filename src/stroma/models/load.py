@@ -191,6 +191,11 @@ def _resampling_spectra(description: Description, wavelengths_nm: Sequence[float
 
 def _adapt_input(state: StateDict, description: Description, wanted: Description) -> tuple[StateDict, dict[str, str]]:
     """Carry the first layers over to other channels."""
+    if description.model.name == "table":
+        raise UsageError(
+            f"the {description.channels} columns of a table cannot be carried over to {wanted.channels} others",
+            next_step="Give the columns that it was trained on, in their order",
+        )
     old = description.channels
     found = input_layers(description.model, channels=old, classes=description.classes)
     keys = translate(state, shapes(description.model, channels=old, classes=description.classes))
