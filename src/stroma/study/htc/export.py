@@ -1,8 +1,9 @@
-"""Writing what htc needs to know about a study: its masks and its table of images."""
+"""Writing what htc needs to know about a study: its masks, its table of images, its preprocessed cubes."""
 
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from stroma.core.clock import stage
 from stroma.core.errors import InvalidData
 from stroma.core.files import atomic_path
+from stroma.spectra.normalise import l1
 from stroma.study.htc.blosc_file import write_htc_blosc
 from stroma.study.htc.names import ImageName
 from stroma.study.labels import IGNORE, LabelMapping
@@ -92,6 +94,39 @@ def _keys_of_meta_files(study: Study) -> set[str]:
         for values in meta.get("label_meta", {}).values():
             keys.update(values)
     return keys
+
+
+def write_htc_cubes(study: Study, folder: Path, kind: Literal["L1", "raw16"] = "L1") -> list[Path]:
+    """Write `<folder>/preprocessing/<kind>/<image_id>.blosc`: cubes as htc reads them (`input/preprocessing: L1`).
+
+    Files that are there already stay.
+
+    Args:
+        study: Of hyperspectral images.
+        folder: Usually the folder `intermediates` beside `data`.
+        kind: `L1`: each spectrum divided by the sum of its absolute values, float16. `raw16`: reflectance, float16.
+
+    Returns:
+        The files, one for each image, sorted.
+
+    Raises:
+        InvalidData: a value of the image is finite and too large for float16.
+    """
+    paths = []
+    for image_id in study:
+        path = folder / "preprocessing" / kind / f"{image_id}.blosc"
+        paths.append(path)
+        if path.is_file() and path.stat().st_size:
+            continue
+        cube = study[image_id].cube()
+        with stage("transform"), np.errstate(over="ignore"):
+            stored = (l1(cube) if kind == "L1" else cube).astype(np.float16)
+        if (np.isinf(stored) & np.isfinite(cube)).any():
+            raise InvalidData(
+                "has values beyond what float16 holds", where=study.image_path(image_id), next_step="Write L1 instead"
+            )
+        write_htc_blosc(path, stored)
+    return paths
 
 
 def _values(labels: LabelMapping) -> NDArray[np.uint8]:
