@@ -17,6 +17,7 @@ from stroma.core.clock import stage
 from stroma.core.errors import StromaError, UnreadableImage
 from stroma.images.cache import DECODED, BoundedCache, file_key
 from stroma.images.colour import RGB, over_white
+from stroma.images.dicom_series import dicom_slide_series
 from stroma.images.guard import check_plausible, foreign_bytes
 from stroma.images.image import Box, Image, Level, downsample_of
 from stroma.images.planes import Plane
@@ -191,7 +192,7 @@ def _dicom_slides(folder: Path) -> list[Path]:
     files = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     if not all(_is_dicom(file) for file in files):
         return []
-    return [file for file in files if _vendor(file) == "dicom"]
+    return [file for file in files if dicom_slide_series(file)]
 
 
 def _is_dicom(file: Path) -> bool:
@@ -206,7 +207,7 @@ def _is_dicom(file: Path) -> bool:
 
 def _first_of_series(folder: Path) -> Path:
     files = _dicom_slides(folder)
-    series = {_open(file).properties.get("dicom.SeriesInstanceUID") for file in files}
+    series = {dicom_slide_series(file) for file in files}
     if len(series) != 1:
         raise UnreadableImage(
             f"holds {len(series)} DICOM slides" if series else "is no folder of one DICOM slide",

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stroma.core.errors import InvalidData, MissingFile, UsageError
+from stroma.core.errors import InvalidData, MissingFile, UnreadableImage, UsageError
 from stroma.core.files import id_to_name
 from stroma.images import registry
+from stroma.images.dicom_series import dicom_slide_series
 from stroma.images.ome_zarr import OmeZarrImage
 from stroma.images.open import READERS, missing
 from stroma.images.zarr_cube import ZarrImage
@@ -23,7 +24,6 @@ from stroma.study.patterns import without_suffix
 from stroma.study.study import open_study
 
 _CUBE_READERS = ("tivita", "envi", "matlab", "numpy", "zarr")
-_DICOM_HEADER = 256 * 1024
 _NO_STUDY = "Describe the images with 'stroma init FOLDER' and name its study.yaml"
 
 
@@ -157,19 +157,26 @@ def _in_folder(folder: Path, output: Path | None, notes: list[str], suffixes: tu
 def _images_among(paths: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path]:
     """Those that end as a reader wants it and belong to no other slide, and of a DICOM slide the first file."""
     kept: list[Path] = []
-    series: set[tuple[Path, bytes]] = set()
+    series: set[tuple[Path, str]] = set()
     candidates = [path for path in paths if path.name.lower().endswith(suffixes) and _is_file_or_zarr(path)]
     parts = companions(path.as_posix() for path in candidates)
     for path in candidates:
         if parts.hold(path.as_posix()):
             continue
         if path.suffix.lower() == ".dcm":
-            identity = (path.parent, _dicom_slide_series(path))
+            identity = (path.parent, _series(path))
             if not identity[1] or identity in series:
                 continue
             series.add(identity)
         kept.append(path)
     return kept
+
+
+def _series(path: Path) -> str:
+    try:
+        return dicom_slide_series(path)
+    except UnreadableImage:
+        return path.name  # it is kept, so that its failure is recorded
 
 
 def _is_file_or_zarr(path: Path) -> bool:
@@ -183,19 +190,6 @@ def _suffixes(cubes: bool) -> tuple[str, ...]:
 
 def _readable(suffixes: tuple[str, ...]) -> str:
     return f"Files that end in these are looked for: {' '.join(suffixes)}"
-
-
-def _dicom_slide_series(path: Path) -> bytes:
-    """Series UID of a DICOM file of slide microscopy, empty for any other; from the explicit-VR header."""
-    with path.open("rb") as handle:
-        header = handle.read(_DICOM_HEADER)
-    if b"\x08\x00\x60\x00CS\x02\x00SM" not in header:  # (0008,0060) Modality
-        return b""
-    start = header.find(b"\x20\x00\x0e\x00UI")  # (0020,000E) SeriesInstanceUID
-    if start < 0:
-        return b""
-    length = int.from_bytes(header[start + 6 : start + 8], "little")
-    return header[start + 8 : start + 8 + length]
 
 
 def _with_ids(files: Iterable[Path], roots: Sequence[Path]) -> list[Source]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from openslide import OpenSlide, OpenSlideError
-
+from stroma.core.errors import UnreadableImage
 from stroma.core.text import plural
+from stroma.images.dicom_series import dicom_slide_series
 from stroma.study.layouts.collections import collection_rows, find_collections
 from stroma.study.layouts.drawn import DrawnFiles, drawn_rows, find_drawn, propose_drawn, with_classes
 from stroma.study.layouts.layout import (
@@ -177,9 +177,7 @@ def _one_per_series(root: Path, files: Sequence[str]) -> Iterator[str]:
 
 
 def _series(path: Path) -> str:
-    """SeriesInstanceUID of a DICOM slide; it is compared and not kept. Empty when the file cannot be opened."""
     try:
-        with OpenSlide(path) as slide:
-            return str(slide.properties.get("dicom.SeriesInstanceUID", ""))
-    except (OpenSlideError, OSError):
+        return dicom_slide_series(path)
+    except UnreadableImage:
         return ""
