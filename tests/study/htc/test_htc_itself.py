@@ -21,6 +21,8 @@ from stroma.spectra import l1
 from stroma.study.datasets import open_dataset
 from stroma.study.htc.blosc_file import write_htc_blosc
 from stroma.study.htc.export import write_htc_masks, write_htc_meta_table
+from stroma.study.htc.median_tables import write_htc_medians
+from stroma.study.median_rows import MedianSettings, recording_rows
 from stroma.study.study import Study
 
 HTC = CACHE / hashlib.sha256("\n".join(PEER.packages).encode()).hexdigest()[:12]
@@ -36,11 +38,13 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Study:
     """A phantom with all that htc needs beside the recordings: masks, table, L1 and parameters."""
+    if request.config.option.markexpr != "proof":
+        pytest.skip("minutes in processes of htc: run by `make proof`")
     folder = tmp_path_factory.mktemp("Klinik Süd")
     root = folder / "HeiPor Süß"  # htc takes what follows a # for a subset
-    size = ["--height", "480", "--width", "640"]
+    size = ["--height", "96", "--width", "128"]
     assert command(["phantom", "hsi", str(root), "--subjects", "2", "--images", "1", *size]) == 0
     found = open_dataset(root, cache=folder / "cache")
     intermediates = root / "intermediates"
@@ -111,3 +115,38 @@ def test_we_read_what_htc_writes(study: Study, tmp_path: Path) -> None:
             np.testing.assert_allclose(recording.median_spectrum(label), row["median_spectrum"], rtol=1e-5)
             normalized = recording.median_spectrum(label, normalized=True)
             np.testing.assert_allclose(normalized, row["median_normalized_spectrum"], rtol=1e-5, atol=1e-9)
+
+
+_MEDIAN_TABLE = """
+import sys
+from htc.utils.helper_functions import median_table
+table = median_table(dataset_name=sys.argv[1], annotation_name="all")
+table.drop(columns=["dataset_settings_path"], errors="ignore").to_feather(sys.argv[2])
+"""
+
+
+def test_median_tables_are_those_of_htc_and_it_reads_ours(study: Study, tmp_path: Path) -> None:
+    script = HTC / "bin" / "htc"
+    meta = study.root / "intermediates" / "tables" / f"{study.name}@meta.feather"
+    (tmp_path / meta.name).write_bytes(meta.read_bytes())
+    ask_htc(study, script, "median_spectra", "--dataset-name", study.name, "--output-path", tmp_path)
+    settings = MedianSettings(parameters="htc")
+    rows = pl.concat([recording_rows(recording, settings) for recording in study.select()], how="diagonal_relaxed")
+    paths = write_htc_medians(rows, study, study.root / "intermediates")
+    total = 0
+    for path in paths:
+        ours, theirs = pl.read_ipc(path.read_bytes()), pl.read_ipc((tmp_path / path.name).read_bytes())
+        assert ours.columns[:22] == theirs.columns[:22]
+        assert set(theirs.columns) - set(ours.columns) <= {"dataset_settings_path"}
+        order = ["label_index", "image_name"]
+        ours, theirs, total = ours.sort(order), theirs.sort(order), total + len(theirs)
+        for name in ("image_name", "subject_name", "timestamp", "label_index", "label_name", "n_pixels", "situs"):
+            assert ours[name].to_list() == theirs[name].to_list(), name
+        for name in ours.columns[5:9]:
+            np.testing.assert_allclose(ours[name].to_list(), theirs[name].to_list(), rtol=2e-5, atol=1e-9)
+        for name in ours.columns[10:22]:
+            np.testing.assert_allclose(ours[name].to_numpy(), theirs[name].to_numpy(), rtol=1e-5, err_msg=name)
+    ask_htc(study, "-c", _MEDIAN_TABLE, study.name, tmp_path / "read.feather")
+    read = pl.read_ipc((tmp_path / "read.feather").read_bytes())
+    assert len(read) == total == len(rows)
+    assert set(read["annotation_name"].cast(pl.String)) == {"polygon#annotator1", "polygon#annotator2"}
