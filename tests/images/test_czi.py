@@ -1,5 +1,6 @@
 """CZI: files written by ZEISS's own library and here; that library and OpenSlide are oracles where they read them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
@@ -174,3 +175,11 @@ def test_one_damaged_piece_spoils_no_other(tmp_path):
     np.testing.assert_array_equal(image.read(0, 0, 300, 200), shown()[:200, :300])
     with pytest.raises(UnreadableImage):
         image.read(400, 200, 100, 100)
+
+
+def test_many_threads_read_one_slide(tmp_path):
+    image = CziImage(write_czi(tmp_path / "a.czi", mosaic("jpeg xr")))
+    boxes = [(x, y, 120, 90) for x in range(0, 480, 60) for y in range(0, 300, 60)]
+    with ThreadPoolExecutor(4) as pool:
+        for (x, y, w, h), part in zip(boxes, pool.map(lambda box: image.read(*box), boxes), strict=True):
+            np.testing.assert_array_equal(part, shown()[y : y + h, x : x + w])

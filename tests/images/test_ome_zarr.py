@@ -1,5 +1,6 @@
 """OME-Zarr: the zarr package writes the arrays, the metadata are those of the specification (0.4 and 0.5)."""
 
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
@@ -158,3 +159,11 @@ def test_a_plate_names_a_field_to_open(tmp_path):
     zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2).attrs["plate"] = {"wells": []}
     with pytest.raises(UnreadableImage, match="plate of many fields"):
         open_image(tmp_path / "a.zarr")
+
+
+def test_many_threads_read_one_image(tmp_path):
+    image = open_image(save(tmp_path / "a.zarr", pyramid(PIXELS), "cyx", omero=COLOURS))
+    boxes = [(x, y, 50, 40) for x in range(0, 150, 30) for y in range(0, 110, 30)]
+    with ThreadPoolExecutor(4) as pool:
+        for (x, y, w, h), part in zip(boxes, pool.map(lambda box: image.read(*box), boxes), strict=True):
+            np.testing.assert_array_equal(part, np.moveaxis(PIXELS, 0, 2)[y : y + h, x : x + w])
