@@ -32,10 +32,11 @@ msi = stroma.load_model("image@2023-02-08_14-48-02_organ_transplantation_0.8",  
 - Licences are those of the repositories. Only the 47 archives of htc below have published hashes; the SHA-256 of
   other files is noted at the first download and compared by `stroma models verify` from then on.
 - The order of DeepCMorph's classes is inferred (sorted folder names) or unknown, and said so in its cards.
-- Names of the layers in the sepsis runs with clinical tables are inferred. They and the networks on two stacked cubes are for
-  Python; `stroma predict` says so.
-- htc's calibration (`post_processing/calibration`) is folded into the last layer. `model/channel_preprocessing` is refused.
-- Encoders of the Hub have a card where its facts could be read (`source`); what the pages do not tell is not in the card.
+- Names of the layers in the sepsis runs with clinical tables are inferred. They and the networks on two stacked cubes
+  are for Python; `stroma predict` says so.
+- htc's calibration (`post_processing/calibration`) is folded into the last layer. `model/channel_preprocessing` is
+  refused.
+- Encoders of the Hub have a card where its facts could be read (`source`); what the pages do not tell is not in it.
 - A spectral CNN (`pixel@…`, `median_pixel@…`) takes other bands by interpolating spectra, every other network by
   interpolating the weights of its first layer.
 
@@ -55,8 +56,8 @@ names the file, its size and the folder to put it in. Files that need more than 
 fastai's `learn.export`) are refused without running anything in them, with the lines that convert them.
 
 All of them stand wherever a model is named: `stroma.load_model`, `stroma predict`, `stroma embed --encoder`,
-`stroma models export`, and in a training's configuration (`model: {name: …}`), which then starts from those weights with a new
-head and the bands of the study.
+`stroma models export`, and in a training's configuration (`model: {name: …}`), which then starts from those weights
+with a new head and the bands of the study.
 
 An ensemble gives the logarithm of the mean probabilities, so that its output can be used like that of one network.
 
@@ -71,24 +72,27 @@ stroma predict weights.pth IMAGES -o out --architecture unet --prepare '[divide]
 | networks | what is written |
 | --- | --- |
 | segmentation, patch and pixel networks | a PNG of class indices per image |
-| UneXt101 and other single sigmoid maps | the same, 1 where the probability reaches the threshold (0.45 for `glomeruli`) |
+| UneXt101 and other single sigmoid maps | the same, 1 from the threshold on (0.45 for `glomeruli`) |
 | superpixel classifiers | the same; about 1,000 superpixels of the colours, each with one class |
 | DeepCMorph, image classifiers | `predictions.parquet`: class, its probability, all probabilities |
 | median-spectrum networks | the same, from the median of the image's normalised spectra without black pixels |
 
-Channels, wavelengths (1 nm), resolution (20 %) and the range of values are compared with the model's card: what contradicts it is an
-error of that image, what an image does not tell is a warning. Licences that forbid commercial use are accepted once; they stand
-in the provenance of every result, in `model.json` beside it, and in what the command prints.
+Channels, wavelengths (1 nm), resolution (20 %) and the range of values are compared with the model's card: what
+contradicts it is an error of that image, what an image does not tell is a warning. Licences that forbid
+commercial use are accepted once; they stand in the provenance of every result, in `model.json` beside it, and
+in what the command prints.
 
 In float32, the default, `predict` computes what `stroma.load_model(NAME)(image)` computes, bit by bit.
 
 ## Agreement with the originals
 
-Weights without meaning (`tests/models/originals.py`) make deep networks amplify rounding. With those of the interoperability
-vectors, float32 differs from float64 by 79 % of the largest value for the 100-band U-Net, by 29 % for the one on tissue parameters and
-by 0.1 % for the one on RGB, and DeepCMorph differs from itself by 74 % between two images at once and one after the other. Such
-numbers are repeated bit by bit by the same kernels (torch on a processor, two or more threads), and by nothing else, the original
-with one thread included. All other vectors are within 1e-4 with any number of threads.
+Weights without meaning (`tests/models/originals.py`) make deep networks amplify rounding. With those of the
+interoperability vectors, float32 differs from float64 by 79 % of the largest value for the 100-band U-Net, by
+29 % for the one on tissue parameters and by 0.1 % for the one on RGB, and DeepCMorph differs from itself by 74
+% between two images at once and one after the other. The same kernels repeat such numbers bit by bit (torch on
+a processor with two or more threads: difference 0, through `load_model` and through `predict`), and nothing
+else does: the original program with one thread is 83 % away from its own numbers with two. All other vectors
+are within 1e-4 with any number of threads.
 
 ## Training further
 
@@ -100,9 +104,12 @@ blocks of an encoder: `stroma.models.block_features.feature_network(network, num
 ## Speed
 
 `stroma.models.precision.at_precision(network, "bfloat16")` is a copy for prediction: weights cast once, batch
-normalisation folded, channels last. `stroma embed` uses it, by default in bfloat16 on processors that compute in it.
+normalisation folded, channels last. `stroma embed` uses it, by default in bfloat16 on processors that compute in it;
+`stroma predict --precision auto` does, too. Float32 laid out so agrees with the network within 1e-5, bfloat16 within
+3e-2 (relative norm of the logits; tests hold every registered network to it).
 Medians of five passes, processor seconds of one thread of an AMD EPYC with AVX-512 BF16 (`python -m benchmarks
-models` measures yours; random weights; in brackets the difference from eager float32, relative norm):
+models` measures yours, larger cases on two threads; random weights; in brackets the difference from eager
+float32, relative norm):
 
 | network | eager float32 | float32 | bfloat16 |
 | --- | --- | --- | --- |
