@@ -93,6 +93,8 @@ def test_pairs_that_a_list_of_ids_selects(tmp_path: Path) -> None:
     assert "ids.csv lists 3 of 4 images, the others are left out (--unlisted keep takes them)" in text
     assert "images/s3_1.png is not listed in ids.csv; it is left out" in text
     assert len(make(root, tmp_path, unlisted="keep")[1]) == 4
+    (root / "ids.csv").write_text("id,stain\ns1,HE\ns2,PAS\n")  # tells something, and so selects nothing
+    assert make(root, tmp_path)[1].catalog["stain"].to_list() == ["HE", "HE", "PAS", None]
 
 
 def test_a_table_about_other_images_is_only_told(tmp_path: Path) -> None:

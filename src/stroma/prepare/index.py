@@ -64,7 +64,8 @@ class InitOptions(VerbOptions):
         None, description="CSV with metadata, one row an image, slide or case (default: the one beside the images)"
     )
     unlisted: Literal["keep", "leave-out"] | None = Field(
-        None, description="Images without a row in the table (default: left out where it selects images with masks)"
+        None,
+        description="Images without a row in the table (default: left out where it only lists images with masks)",
     )
     label_column: str | None = Field(None, description="Column of the table with a label of each whole image")
     labels: str | None = Field(None, description="Names in the order of their values, 'a,b,c', or a labels.yaml")
@@ -161,7 +162,8 @@ def _description(
     }
     if table is not None:
         values["table"] = relative(table)
-        selects = recognition.name == "masks" and found is not None and found.listed < found.images
+        only_ids = found is not None and not found.columns and found.listed < found.images
+        selects = recognition.name == "masks" and only_ids
         unlisted = options.unlisted or ("leave-out" if selects else "keep")
         values |= {"unlisted": unlisted} if unlisted != "keep" else {}
         label = options.label_column or (found.label if found is not None and not len(scan.annotations) else None)

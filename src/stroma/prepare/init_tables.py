@@ -21,6 +21,7 @@ LABEL_COLUMNS = ("label", "class", "diagnosis", "category", "subtype", "grade", 
 """Usual names of a column with a label of each whole image, the first one wins."""
 _SUFFIXES = (".csv", ".tsv")
 _MOST_LABELS = 50
+_LARGEST = 500_000_000  # bytes of a table that is looked into without being asked for
 _DEEPEST = 1  # folders below the root in which tables are looked for
 
 
@@ -62,8 +63,8 @@ def find_table(listing: Listing, scan: Scan) -> FoundTable | None:
     """The table in a folder that fits most of its images; None when none fits half of its rows or images."""
     paths = [
         path
-        for path in listing.files
-        if suffix_of(path) in _SUFFIXES and path.count("/") <= _DEEPEST and not is_hidden(path)
+        for path, size in listing.files.items()
+        if suffix_of(path) in _SUFFIXES and path.count("/") <= _DEEPEST and not is_hidden(path) and size < _LARGEST
     ]
     found = [table for path in paths if (table := examine_table(listing.root / path, scan)) is not None]
     return max(found, key=lambda table: (table.listed, len(table.columns), -len(table.path.parts)), default=None)
