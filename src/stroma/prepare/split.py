@@ -69,7 +69,7 @@ def split(options: SplitOptions) -> VerbResult:
     """
     study = open_study(options.study)
     rule = _rule(study, options)
-    spec = _spec(options.file)
+    spec = _spec(options.file, study)
     splits = spec.splits if spec is not None else divide(study, rule)
     splits.check(study.catalog, where=options.file or study.path)
     labels = image_labels(study, splits.table["image_id"].unique().sort().to_list(), read=True)
@@ -107,10 +107,11 @@ def _rule(study: Study, options: SplitOptions) -> SplitRule:
     return build(SplitRule, {**base.model_dump(by_alias=True), **given}, where="stroma split")
 
 
-def _spec(file: Path | None) -> DataSpec | None:
+def _spec(file: Path | None, study: Study) -> DataSpec | None:
     if file is None:
         return None
-    return read_data_spec(file) if file.suffix.lower() == ".json" else DataSpec(Splits.load(file))
+    subjects = dict(study.catalog.select("image_id", "subject_id").iter_rows())
+    return read_data_spec(file, subjects) if file.suffix.lower() == ".json" else DataSpec(Splits.load(file))
 
 
 def _lines(table: pl.DataFrame, names: Sequence[str]) -> list[str]:
@@ -164,4 +165,8 @@ def _next(options: SplitOptions, study: Path, written: Sequence[Path]) -> list[s
     if len(written) > 1:
         file = file.with_name(file.name.replace("_nested-0-", "_nested-*-"))
     relative = Path(os.path.relpath(file.resolve(), study.parent.resolve())).as_posix()
-    return [f"in {study}: splits: {{from: file, file: {json.dumps(relative, ensure_ascii=False)}}}", train]
+    setting = shlex.quote(f"data.splits={json.dumps(file.as_posix(), ensure_ascii=False)}")
+    return [
+        f"in {study}: splits: {{from: file, file: {json.dumps(relative, ensure_ascii=False)}}}",
+        f"{train} --set {setting}",
+    ]

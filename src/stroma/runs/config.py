@@ -23,6 +23,9 @@ class DataSection(Section):
     store: Path | None = Field(
         None, description="Read prepared stores from this folder (stroma prepare); relative to the configuration file"
     )
+    splits: Path | None = Field(
+        None, description="Divide the images as this file says, not study.yaml (stroma split); relative like store"
+    )
 
 
 class InputSection(Section):
@@ -105,6 +108,7 @@ class RunConfig(Section):
         """
         plain = to_plain(self, exclude={"execution"})
         plain["data"].pop("study")
+        plain["data"].pop("splits")  # the division itself lies in the run
         if self.data.where is None:
             plain["data"].pop("where")
         if plain["data"].pop("store") is not None and self.input.modality != "rgb":

@@ -67,6 +67,8 @@ class Run:
         plain["data"]["study"] = run._relative(study.path)
         if config.data.store is not None:
             plain["data"]["store"] = run._relative(config.data.store)
+        if config.data.splits is not None:
+            plain["data"]["splits"] = run._relative(config.data.splits)
         write_text(run.folder / "config.yaml", dump_yaml(plain))
         write_text(run.folder / "labels.yaml", dump_yaml(to_plain(study.labels)))
         record = Provenance(RUN_FORMAT, config.settings(), (InputRecord.of("study.yaml", study.path),)).to_dict()

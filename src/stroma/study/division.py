@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ def divide(study: Study, rule: SplitRule | None = None) -> Splits:
             next_step="Add 'splits: {folds: 5}' to it",
         )
     if rule.source == "file":
-        return _from_file(study, str(rule.file))
+        return splits_from_file(study, study.path.parent / str(rule.file))
     if rule.source == "column":
         return Splits.from_column(
             study.catalog,
@@ -56,16 +56,21 @@ def _outside(rule: SplitRule, subjects: set[str]) -> set[str]:
     return {*rule.test_subjects, *rule.hidden_subjects} - subjects
 
 
-def _from_file(study: Study, name: str) -> Splits:
-    file = study.path.parent / name
-    splits = load_outer(file) if "*" in file.name else Splits.load(file)
+def splits_from_file(study: Study, file: Path) -> Splits:
+    """Read a division of a study, or one outer fold from each file of a pattern with `*`, and check it.
+
+    Raises:
+        StromaError: as `Splits.load` and `Splits.check`.
+    """
+    subjects = dict(study.catalog.select("image_id", "subject_id").iter_rows())
+    splits = load_outer(file, subjects) if "*" in file.name else Splits.load(file, subjects)
     if study.where is not None:
         splits = Splits(splits.table.filter(pl.col("image_id").is_in(list(study))))
     splits.check(study.catalog, where=file)
     return splits
 
 
-def load_outer(pattern: Path) -> Splits:
+def load_outer(pattern: Path, subjects: Mapping[str, str] | None = None) -> Splits:
     """Read splits of one outer fold each from the files that a pattern names, in the order of their names.
 
     Raises:
@@ -74,7 +79,7 @@ def load_outer(pattern: Path) -> Splits:
     files = sorted(pattern.parent.glob(pattern.name))
     if not files:
         raise MissingFile("no file has such a name", where=pattern)
-    tables = [Splits.load(file).table for file in files]
+    tables = [Splits.load(file, subjects).table for file in files]
     width = len(str(len(files) - 1))
     return Splits.of(
         pl.concat(

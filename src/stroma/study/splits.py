@@ -117,10 +117,15 @@ class Splits:
         return write_table(self.table, path, Provenance(SPLITS_FORMAT, dict(settings or {})))
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path, subjects: Mapping[str, str] | None = None) -> Self:
         """Read splits from Parquet, CSV, or a data specification of htc (JSON).
 
         A CSV needs `image_id` and `role`; without `fold` there is one fold, without `set` a set is its role.
+
+        Args:
+            path: The file.
+            subjects: Image id → subject, for htc's files, which do not say which sets share subjects (default: the
+                first part of the id).
 
         Raises:
             MissingFile: there is no such file.
@@ -131,7 +136,7 @@ class Splits:
         if path.suffix.lower() == ".json":
             from stroma.study.htc.specs import read_data_spec
 
-            return cls(read_data_spec(path).splits.table)
+            return cls(read_data_spec(path, subjects).splits.table)
         return cls.of(read_any_table(path), where=path)
 
     @classmethod

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
+import polars as pl
 from pydantic import Field
 
 from stroma.core.clock import stage
@@ -19,8 +20,10 @@ from stroma.core.tables import write_table
 from stroma.core.verbs import Flag, Output, VerbOptions, VerbResult
 from stroma.runs.config import RunConfig
 from stroma.runs.run import Run
+from stroma.study.division import splits_from_file
 from stroma.study.schema import SPLITS_FORMAT
 from stroma.study.selection import Where
+from stroma.study.splits import Splits
 from stroma.study.study import Study, open_study
 
 
@@ -78,7 +81,7 @@ def train_verb(options: TrainOptions) -> VerbResult:
 
 
 def load_run_config(path: Path, overrides: list[str] | tuple[str, ...] = ()) -> RunConfig:
-    """Read a run configuration; a relative `data.study` or `data.store` is taken relative to the file.
+    """Read a run configuration; a relative `data.study`, `store` or `splits` is taken relative to the file.
 
     A `study.yaml` in its place stands for the defaults: L1-normalised spectra for cubes, standardised colours for
     pictures.
@@ -91,7 +94,7 @@ def load_run_config(path: Path, overrides: list[str] | tuple[str, ...] = ()) -> 
     if "layout" in read_mapping(Path(path)):
         return build(RunConfig, apply_overrides(default_values(Path(path)), overrides), where=path)
     config = load_config(Path(path), RunConfig, overrides)
-    paths = {"study": config.data.study, "store": config.data.store}
+    paths = {"study": config.data.study, "store": config.data.store, "splits": config.data.splits}
     given = {key for key in paths if any(text.startswith(f"data.{key}=") for text in overrides)}  # from where we are
     found = {key: value if key in given else Path(path).parent / value for key, value in paths.items() if value}
     return config.model_copy(update={"data": config.data.model_copy(update=found)})
@@ -139,10 +142,27 @@ def train(config: RunConfig | Path | str, output: Path | str, *, overwrite: bool
     return run
 
 
+def divided(study: Study, splits: Path | None) -> Splits:
+    """How a study is divided: as a file says, else as `study.yaml` does."""
+    return study.splits() if splits is None else splits_from_file(study, splits)
+
+
+def _other_division(stored: pl.DataFrame, now: pl.DataFrame) -> str:
+    """The first image that a run used in another way than it would be used now; empty when there is none."""
+    keys = ["outer", "fold", "set", "role", "image_id"]
+    both = pl.concat([stored.select(keys).with_columns(now=False), now.select(keys).with_columns(now=True)])
+    changed = both.filter(both.select(pl.struct(keys).is_duplicated().alias("same"))["same"].not_())
+    if changed.is_empty():
+        return ""
+    row = changed.sort(*keys, "now").row(0, named=True)
+    return f"the image '{row['image_id']}' {'is' if row['now'] else 'was'} in {row['set']} of {row['fold']}"
+
+
 def _prepare_folder(config: RunConfig, study: Study, folder: Path, overwrite: bool) -> Run:
     record = folder / "run.json"
     if record.is_file():
         difference = first_difference(read_json(record).get("settings", {}), config.settings())
+        difference = difference or _other_division(Run(folder).splits, divided(study, config.data.splits).table)
         if not difference:
             return Run.open(folder)
         if not overwrite:
@@ -155,7 +175,7 @@ def _prepare_folder(config: RunConfig, study: Study, folder: Path, overwrite: bo
     elif folder.is_dir() and any(entry.name != "log" for entry in folder.iterdir()):
         raise OutputConflict("is not empty and not a run", where=folder, next_step="Give another --output")
     with stage("write"):
-        splits = study.splits()
+        splits = divided(study, config.data.splits)
         if not len(splits.table):
             raise InvalidData("defines no splits", where=study.path, next_step="Add a 'splits' section to study.yaml")
         write_table(splits.table, folder / "splits.parquet", Provenance(SPLITS_FORMAT, {"study": study.name}))

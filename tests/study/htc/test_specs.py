@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from stroma.core.errors import InvalidData, UsageError
@@ -9,6 +10,9 @@ from stroma.study.htc.specs import DataSpec, read_data_spec, write_data_spec, wr
 from stroma.study.split_schemes import draw_splits
 from stroma.study.splits import Splits
 from tests.study.test_splits import catalog
+
+ENVIRONMENTS = Path(__file__).parents[3] / "benchmarks" / ".environments"
+SHIPPED = sorted(ENVIRONMENTS.glob("*/lib/python*/site-packages/htc*/**/data/*.json"))
 
 SPEC = [
     {
@@ -89,6 +93,27 @@ def test_known_hidden_and_nested_sets_of_ours_get_names_that_htc_reads(tmp_path:
         assert set(rows["role"]) == {role}
     assert again.ids("train", "outer_0_fold_0") == splits.ids("train", "outer_0_fold_0")
     assert again.ids("test") == [i for i in splits.ids("test", "outer_0_fold_0") if not i.startswith("S00")]
+
+
+def test_an_id_that_is_no_name_of_htc_is_refused(tmp_path: Path) -> None:
+    splits = Splits.load(write(tmp_path / "a.json", SPEC))
+    for image_id in ("im@0", "a##b"):
+        wrong = Splits.of(splits.table.with_columns(image_id=pl.lit(image_id)).head(1))
+        with pytest.raises(InvalidData, match="cannot be written: htc's names"):
+            write_data_spec(DataSpec(wrong), tmp_path / "b.json")
+    assert not (tmp_path / "b.json").exists()
+
+
+@pytest.mark.proof
+@pytest.mark.skipif(not SHIPPED, reason="imsy-htc is not there: python -m benchmarks cube_read")
+def test_all_files_that_htc_ships_are_written_as_they_were_read(tmp_path: Path) -> None:
+    others = []
+    for path in SHIPPED:
+        again = write_data_spec(read_data_spec(path), tmp_path / "again.json")
+        assert json.loads(again.read_text()) == json.loads(path.read_text()), path.name
+        others += [path.name] if again.read_bytes() != path.read_bytes() else []
+    assert len(SHIPPED) >= 74
+    assert others == ["tissue-atlas_loocv_test-8_seed-0_cam-118.json"]  # has an empty line in its middle
 
 
 @pytest.mark.parametrize(

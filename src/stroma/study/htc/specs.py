@@ -120,6 +120,10 @@ def write_data_specs(spec: DataSpec, path: Path) -> list[Path]:
     ]
 
 
+def _is_name(image_id: str) -> bool:
+    return "@" not in image_id and all(image_id.split("#"))
+
+
 def _in_order(names: Sequence[str], order: Sequence[str]) -> list[str]:
     """Names of `order` first, and in its order; a name that only stands there is one whose rows are all missing."""
     return [*order, *(name for name in names if name not in order)]
@@ -133,6 +137,12 @@ def _plain_fold(spec: DataSpec, fold: str, sets: Sequence[str]) -> dict[str, Any
         if not _KINDS.match(key):
             raise InvalidData(f"the set '{name}' cannot be written: its name begins with no train, val or test")
         ids = rows.filter(set=name)["image_id"].to_list()
+        wrong = next((image_id for image_id in ids if not _is_name(image_id)), None)
+        if wrong is not None:
+            raise InvalidData(
+                f"the image '{wrong}' cannot be written: htc's names have '@' before annotations and no empty part",
+                next_step="Write the division as .parquet or .csv",
+            )
         names = sorted(str(ImageName(image_id, spec.annotations.get(image_id, ()))) for image_id in ids)
         content[key] = {"image_names": names}
         if name in spec.classes:
