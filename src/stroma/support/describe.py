@@ -20,16 +20,18 @@ from stroma.images.tivita_files import DARK_ENDING, WHITE_NAME, read_dark
 from stroma.images.tivita_rgb import CUBE_ENDING, PARAMETER_PICTURES
 from stroma.images.zarr_cube import ZarrImage
 from stroma.study.config import STUDY_FILE
+from stroma.study.htc.patient_file import read_patient_file
 from stroma.study.layouts.recognise import recognise
 from stroma.support.description import Description, quoted, record_facts
 from stroma.support.known_files import describe_file, describe_study
 
 
-def describe(path: Path) -> Description:
+def describe(path: Path, *, with_identifiers: bool = False) -> Description:
     """Say what `path` is.
 
     Args:
         path: A file or a folder of any kind.
+        with_identifiers: Whether patient files of cameras are shown whole.
 
     Raises:
         MissingFile: there is no such file.
@@ -42,7 +44,7 @@ def describe(path: Path) -> Description:
         return _image(path)
     if path.is_dir():
         return _folder(path)
-    return _beside_cube(path) or describe_file(path)
+    return _beside_cube(path, with_identifiers) or describe_file(path)
 
 
 def _image(path: Path) -> Description:
@@ -86,8 +88,12 @@ def _image(path: Path) -> Description:
     return Description(kind, facts, opens, following)
 
 
-def _beside_cube(path: Path) -> Description | None:
-    """The references of a Tivita camera, which are no images."""
+def _beside_cube(path: Path, with_identifiers: bool) -> Description | None:
+    """The references and patient files of a Tivita camera, which are no images."""
+    if path.suffix.lower() == ".xml" and any(path.parent.glob(f"*{CUBE_ENDING}")):
+        facts = dict(read_patient_file(path, with_identifiers=with_identifiers))
+        opens = f"from stroma.study import read_patient_file; patient = read_patient_file({str(path)!r})"
+        return Description("patient file of a Tivita camera", facts, opens)
     if path.name.endswith(DARK_ENDING):
         rows, channels = read_dark(path).shape
         facts = {"rows": rows, "channels": channels, "size_bytes": path.stat().st_size}

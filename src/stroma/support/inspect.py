@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from pydantic import Field
 
 from stroma.core.clock import StageClock
 from stroma.core.files import canonical_json
@@ -21,9 +24,11 @@ class InspectOptions(VerbOptions):
 
     Attributes:
         inputs: Files and folders of any kind.
+        with_identifiers: Whether what patient files of cameras (`*.xml`) say of patients is shown.
     """
 
     inputs: Inputs
+    with_identifiers: bool = Field(False, description="Show names, birth dates and ids in patient files of cameras")
 
 
 def inspect(options: InspectOptions) -> VerbResult:
@@ -31,12 +36,12 @@ def inspect(options: InspectOptions) -> VerbResult:
 
     Images, slides, tables, documents, studies, runs and results of Stroma are recognised by their content. What
     could identify a patient is not shown: no slide labels, no scanner or DICOM headers, no text and no cells of
-    tables.
+    tables. With --with-identifiers patient files of cameras are shown whole.
     """
     found: list[tuple[Path, Description]] = []
     failed = []
     clock = StageClock()
-    for outcome in map_items(describe, options.inputs):
+    for outcome in map_items(partial(describe, with_identifiers=options.with_identifiers), options.inputs):
         clock.add(outcome.clock)
         if isinstance(outcome, Done):
             found.append((outcome.item, outcome.result))

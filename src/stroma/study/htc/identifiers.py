@@ -17,10 +17,20 @@ _IDENTIFYING = frozenset({
 
 @lru_cache(maxsize=4096)
 def is_identifying(key: str) -> bool:
-    """Whether a key such as `PatientName`, `patient_birth_date` or `Admission ID` can name a patient."""
-    return "".join(letter for letter in key.lower() if letter.isalnum()) in _IDENTIFYING
+    """Whether a key such as `PatientName`, `patient_birth_date` or `Admission ID` can name a patient.
+
+    The keys of camera logs begin with their section: what follows any `_` counts by itself (`Patient_PatientName`).
+    """
+    parts = key.lower().split("_")
+    return any("".join(filter(str.isalnum, "".join(parts[i:]))) in _IDENTIFYING for i in range(len(parts)))
 
 
 def without_identifiers(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries whose keys cannot name a patient."""
-    return {key: value for key, value in values.items() if not is_identifying(key)}
+    """The entries whose keys cannot name a patient, also in tables and lists inside."""
+    return {key: _cleaned(value) for key, value in values.items() if not is_identifying(key)}
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return without_identifiers(value)
+    return [_cleaned(item) for item in value] if isinstance(value, list) else value

@@ -24,8 +24,8 @@ _OTHERS = (
 )
 
 
-def read_meta_table(path: Path) -> pl.DataFrame:
-    """Read a table of images, without columns that could name a patient.
+def read_meta_table(path: Path, *, with_identifiers: bool = False) -> pl.DataFrame:
+    """Read a table of images, without columns that could name a patient unless they are asked for.
 
     Returns:
         `image_name` and further columns; categories as text.
@@ -41,7 +41,7 @@ def read_meta_table(path: Path) -> pl.DataFrame:
             table = pl.read_ipc(path.read_bytes())
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise InvalidData(f"is no readable Feather file ({error})", where=path) from error
-    table = table.drop([name for name in table.columns if is_identifying(name)])
+    table = table.drop([name for name in table.columns if is_identifying(name) and not with_identifiers])
     if "image_name" not in table.columns:
         raise InvalidData("has no column 'image_name'", where=path, next_step=f"Its columns: {table.columns}")
     table = table.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String), pl.col("image_name").cast(pl.String))
@@ -51,13 +51,14 @@ def read_meta_table(path: Path) -> pl.DataFrame:
     return table
 
 
-def join_meta_table(scan: Scan, listing: Listing, folder: str) -> Scan:
+def join_meta_table(scan: Scan, listing: Listing, folder: str, *, with_identifiers: bool = False) -> Scan:
     """Add the columns of the meta table in a folder; what the files of an image say themselves goes first.
 
     Args:
         scan: What was found in the files.
         listing: With the folder of the tables.
         folder: Relative to the root.
+        with_identifiers: Whether columns that could name a patient are added too.
     """
     paths = [path for path in listing.files if path.startswith(f"{folder}/") and path.endswith(_ENDING)]
     if not paths:
@@ -66,7 +67,7 @@ def join_meta_table(scan: Scan, listing: Listing, folder: str) -> Scan:
         problem = Problem(folder, f"holds {len(paths)} tables *{_ENDING} where one is expected; none is read")
         return Scan(scan.catalog, scan.annotations, (*scan.problems, problem))
     try:
-        table = read_meta_table(listing.root / paths[0])
+        table = read_meta_table(listing.root / paths[0], with_identifiers=with_identifiers)
     except InvalidData as error:
         return Scan(
             scan.catalog, scan.annotations, (*scan.problems, Problem(paths[0], f"{error.what}; it is not read"))

@@ -28,8 +28,14 @@ class HeiPorSpectral:
     `<timestamp>_SpecCube.dat` in it, and its id is `<subject>#<timestamp>`. Annotations are 1-bit PNGs
     `annotations/<timestamp>#<layer>#<annotator>#<label>#binary.png`, or for images without them the masks of htc
     in `intermediates/segmentations`. Folders `overlap…/subjects/<subject>/<timestamp>` hold other annotations of
-    images that lie elsewhere; their ids end in `#overlap`. Patient files (`*.xml`) are never opened.
+    images that lie elsewhere; their ids end in `#overlap`.
+
+    Attributes:
+        with_identifiers: Whether names, birth dates and ids of patients get into the catalog; without it patient
+            files (`*.xml`) are not even opened.
     """
+
+    with_identifiers: bool = False
 
     @classmethod
     def recognise(cls, root: Path) -> Recognition | None:
@@ -80,8 +86,11 @@ class HeiPorSpectral:
         folders = list(_image_folders(listing, subjects, problems))
         for overlap in _overlaps(root, subjects):
             folders += _overlap_folders(listing, overlap, subjects, problems)
-        scan = scan_recordings(listing, folders, _name, lambda folder: settings, problems, masks)
-        return join_meta_table(scan, listing, f"{_intermediates(root, subjects)}/tables")
+        scan = scan_recordings(
+            listing, folders, _name, lambda folder: settings, problems, masks, self.with_identifiers
+        )
+        tables = f"{_intermediates(root, subjects)}/tables"
+        return join_meta_table(scan, listing, tables, with_identifiers=self.with_identifiers)
 
     def propose(self, listing: Listing, scan: Scan) -> Proposal:
         """Take the labels from `dataset_settings.json`, else from the names of the annotation files."""

@@ -11,8 +11,9 @@ from typing import Any
 from stroma.core.clock import stage
 from stroma.core.errors import StromaError
 from stroma.study.htc.camera_log import parse_camera_log
-from stroma.study.htc.identifiers import without_identifiers
+from stroma.study.htc.identifiers import is_identifying
 from stroma.study.htc.names import parse_timestamp
+from stroma.study.htc.patient_file import read_patient_file
 from stroma.study.htc.settings import DatasetSettings, camera_name
 from stroma.study.layouts.layout import Scan, annotation_table, catalog_table, identifier
 from stroma.study.listing import Listing, Problem, is_hidden, read_small_file
@@ -60,8 +61,9 @@ def scan_recordings(
     settings: Callable[[str], DatasetSettings],
     problems: list[Problem],
     masks: Mapping[str, tuple[str, tuple[str, ...]]] | None = None,
+    with_identifiers: bool = False,
 ) -> Scan:
-    """Make the tables; opens `<timestamp>_meta.log` and `annotations/<timestamp>_meta.json`, and no patient file.
+    """Make the tables; opens `<timestamp>_meta.log` and `annotations/<timestamp>_meta.json`.
 
     Args:
         listing: What lies below the root.
@@ -70,12 +72,13 @@ def scan_recordings(
         settings: Settings that hold for a folder.
         problems: What is wrong already; more is added.
         masks: Image id → file of masks of htc and the annotations in it.
+        with_identifiers: Whether what could name a patient is kept, and patient files (`*.xml`) are opened.
     """
     rows: list[dict[str, Any]] = []
     annotations: list[dict[str, str]] = []
     with stage("read"):
         for folder in folders:
-            row = _row(listing, folder, settings(folder.path), name, problems)
+            row = _row(listing, folder, settings(folder.path), name, problems, with_identifiers)
             if row is None:
                 continue
             rows.append(row)
@@ -96,6 +99,7 @@ def _row(
     settings: DatasetSettings,
     name: Callable[[Mapping[str, Any]], str],
     problems: list[Problem],
+    with_identifiers: bool,
 ) -> dict[str, Any] | None:
     """The catalog row of a recording, or None when it has no usable cube."""
     if not folder.cube_path and folder.cube not in folder.files:
@@ -125,19 +129,35 @@ def _row(
     meta = _metadata(listing, folder, problems)
     if settings.path_class == _NAMED and isinstance(meta.get("image_name"), str):
         row["image_id"] = identifier(meta.pop("image_name"))
-    row |= {key: value for key, value in {**meta, **log}.items() if key not in row}
+    patient = _patient(listing, folder, problems) if with_identifiers else {}
+    found = {**patient, **meta, **log}
+    row |= {
+        key: value for key, value in found.items() if key not in row and (with_identifiers or not is_identifying(key))
+    }
     given = row.pop("camera_name", None)
     row["camera"] = given or (camera_name(fields["camera_id"], row["timestamp"], settings) if log else None)
     return row
 
 
-def _camera_log(listing: Listing, folder: Folder, problems: list[Problem]) -> dict[str, Any]:
+def _patient(listing: Listing, folder: Folder, problems: list[Problem]) -> dict[str, Any]:
+    """What the patient files of a recording say."""
+    values: dict[str, Any] = {}
+    for file in folder.files:
+        if file.endswith(".xml") and "/" not in file:
+            try:
+                values |= read_patient_file(listing.root / folder.inside(file), with_identifiers=True)
+            except StromaError as error:
+                problems.append(Problem(folder.inside(file), f"{error.what}; it is left out"))
+    return values
+
+
+def _camera_log(listing: Listing, folder: Folder, problems: list[Problem]) -> Mapping[str, Any]:
     file = f"{folder.timestamp}_meta.log"
     if file not in folder.files:
         return {}
     try:
         path = f"{listing.root}/{folder.inside(file)}"
-        return without_identifiers(parse_camera_log(read_small_file(path), where=path))
+        return parse_camera_log(read_small_file(path), where=path)
     except (StromaError, OSError) as error:
         message = error.what if isinstance(error, StromaError) else str(error)
         problems.append(Problem(folder.inside(file), f"is no readable camera log ({message}); it is left out"))
@@ -162,7 +182,7 @@ def _metadata(listing: Listing, folder: Folder, problems: list[Problem]) -> dict
     row = {key: value for key, value in {**row, **content}.items() if not isinstance(value, dict | list)}
     if isinstance(content.get("image_labels"), list):
         row["image_labels"] = [str(label) for label in content["image_labels"]]
-    return without_identifiers(row)
+    return row
 
 
 def _drawn_masks(

@@ -67,11 +67,14 @@ class TivitaFolders:
         scheme: `tree` (every folder with a cube; id `<camera>#<timestamp>`), `sepsis`, `sepsis-icu`.
         folders: Patterns of a scheme of the user's own, such as `{subject}/{timepoint}/{folder}`.
         image_id: Ids in that scheme, such as `{subject}#{timepoint}#{timestamp}`.
+        with_identifiers: Whether names, birth dates and ids of patients get into the catalog; without it patient
+            files (`*.xml`) are not even opened.
     """
 
     scheme: str = "tree"
     folders: tuple[str, ...] = ()
     image_id: str = ""
+    with_identifiers: bool = False
 
     @classmethod
     def recognise(cls, root: Path, listing: Listing) -> Recognition | None:
@@ -105,8 +108,9 @@ class TivitaFolders:
                 loaded[place] = DatasetSettings.load(listing.root / place) if place else DatasetSettings()
             return loaded[place]
 
-        scan = scan_recordings(listing, folders, partial(_name, scheme.image_id), settings, problems, masks)
-        return join_meta_table(scan, listing, "intermediates/tables")
+        name, identifiers = partial(_name, scheme.image_id), self.with_identifiers
+        scan = scan_recordings(listing, folders, name, settings, problems, masks, identifiers)
+        return join_meta_table(scan, listing, "intermediates/tables", with_identifiers=identifiers)
 
     def propose(self, listing: Listing, scan: Scan) -> Proposal:
         """Take the labels from the settings, else from the names of the annotation files."""
