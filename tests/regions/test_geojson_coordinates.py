@@ -7,7 +7,13 @@ import pytest
 import shapely
 
 from stroma.regions.geojson import parse_geojson
-from stroma.regions.geojson_coordinates import are_plain_polygons, parse_polygons, polygon_texts
+from stroma.regions.geojson_coordinates import (
+    are_plain_polygons,
+    geometries_from_texts,
+    geometry_texts,
+    parse_polygons,
+    polygon_texts,
+)
 
 SHAPES = np.array(
     [
@@ -85,3 +91,18 @@ def test_polygons_beside_points_are_read_too():
     found = parse_geojson(json.dumps(features))
     assert [a.geometry.geom_type for a in found] == ["Point", "Polygon", "MultiPolygon"]
     assert [a.geometry.area for a in found] == [0, 8, 8]
+
+
+def test_texts_of_mixed_and_of_plain_geometries_are_read_back_and_broken_ones_are_none():
+    mixed = [*SHAPES, shapely.Point(1, 2), shapely.MultiPolygon([SHAPES[0]]), None]
+    for shapes in (SHAPES, mixed):
+        found = geometries_from_texts(geometry_texts(shapes, decimals=None).tolist())
+        for one, other in zip(found, shapes, strict=True):
+            assert (one is None) == (other is None)
+            assert one is None or shapely.equals_exact(one, other, 0)
+    broken = geometries_from_texts(
+        ['{"type":"Polygon","coordinates":[[[0,0],[1,1]]]}', '{"type":"Point","coordinates":[1,2]}']
+    )
+    assert broken[0] is None
+    assert broken[1] == shapely.Point(1, 2)
+    assert len(geometries_from_texts([])) == 0

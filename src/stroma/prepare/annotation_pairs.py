@@ -32,7 +32,7 @@ from stroma.prepare.annotation_images import Images
 from stroma.prepare.annotation_options import AnnotationOptions, gather
 from stroma.prepare.slide_tissue import known_mpp
 from stroma.regions.annotation import index_of
-from stroma.regions.geojson import geometry_texts
+from stroma.regions.geojson_coordinates import geometry_texts
 from stroma.regions.grid import box_coverage, tile_grid, tile_size, tile_step
 from stroma.regions.mask_files import write_mask_png
 from stroma.regions.masks import read_mask

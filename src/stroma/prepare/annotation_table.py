@@ -12,16 +12,21 @@ import polars as pl
 import shapely
 
 from stroma.core.errors import InvalidData
-from stroma.core.files import canonical_json
+from stroma.core.files import json_default
 from stroma.core.provenance import Provenance
 from stroma.core.tables import read_table, require_columns, write_table
 from stroma.regions.annotation import Annotation
-from stroma.regions.geojson import geometry_texts
+from stroma.regions.geojson import no_collection
+from stroma.regions.geojson_coordinates import geometries_from_texts, geometry_texts
 from stroma.study.schema import ANNOTATIONS_FORMAT, ANNOTATIONS_SCHEMA
 
 Key = tuple[str, str, str]
 """(image_id, layer, annotator)."""
+_OPTIONAL = ("object_type", "attributes")
 _MORE = ("name", "colour", "measurements", "metadata", "identifier", "plane", "locked")
+_EMPTY = {name: getattr(Annotation(None), name) for name in _MORE}
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=json_default).encode
+"""As `canonical_json` writes it; one encoder for half a million objects."""
 TABLE_SCHEMA: dict[str, pl.DataType] = ANNOTATIONS_SCHEMA | {"object_type": pl.String(), "attributes": pl.String()}
 """The columns of every annotations table, then the kind of object and, as JSON, what else its file said."""
 
@@ -36,7 +41,8 @@ def write_annotation_table(
         annotations: (image_id, layer, annotator) → objects.
         settings: What they depend on, for the provenance.
     """
-    parts = [_rows(key, annotations[key]) for key in sorted(annotations)]
+    with no_collection():
+        parts = [_rows(key, annotations[key]) for key in sorted(annotations)]
     table = pl.concat([pl.DataFrame(schema=TABLE_SCHEMA), *parts])
     return write_table(table, path, Provenance(ANNOTATIONS_FORMAT, settings))
 
@@ -54,15 +60,13 @@ def _rows(key: Key, annotations: tuple[Annotation, ...]) -> pl.DataFrame:
         "path": [None] * count,
         "geometry": texts.tolist(),
         "object_type": [a.kind for a in annotations],
-        "attributes": [canonical_json(_attributes(a)) for a in annotations],
+        "attributes": [_canonical(_attributes(a)) for a in annotations],
     }
     return pl.DataFrame(columns, schema=TABLE_SCHEMA)
 
 
 def _attributes(annotation: Annotation) -> dict[str, Any]:
-    empty = Annotation(None)
-    values = {name: getattr(annotation, name) for name in _MORE}
-    values = {name: value for name, value in values.items() if value != getattr(empty, name)}
+    values = {name: value for name, empty in _EMPTY.items() if (value := getattr(annotation, name)) != empty}
     if "measurements" in values:
         numbers = values["measurements"].items()
         values["measurements"] = {name: value if np.isfinite(value) else None for name, value in numbers}
@@ -87,14 +91,18 @@ def read_annotation_table(path: Path) -> dict[Key, tuple[Annotation, ...]]:
             where=path,
             next_step="Convert the mask files themselves",
         )
-    shapes = shapely.from_geojson(table["geometry"].to_numpy(), on_invalid="ignore")
+    shapes = geometries_from_texts(table["geometry"].to_list())
     missing = np.flatnonzero(shapely.is_missing(shapes))
     if len(missing):
         raise InvalidData(f"object {missing[0]} has a geometry that cannot be read", where=path)
+    names = ["image_id", "layer", "annotator", "label", *(name for name in _OPTIONAL if name in table.columns)]
     found: dict[Key, list[Annotation]] = {}
-    for row, shape in zip(table.iter_rows(named=True), shapes, strict=True):
-        key = (row["image_id"], row["layer"] or "", row["annotator"] or "")
-        found.setdefault(key, []).append(_annotation(row, shape))
+    with no_collection():
+        columns = [table[name].to_list() for name in names]
+        for shape, *values in zip(shapes, *columns, strict=True):
+            row = dict(zip(names, values, strict=True))
+            key = (row["image_id"], row["layer"] or "", row["annotator"] or "")
+            found.setdefault(key, []).append(_annotation(row, shape))
     return {key: tuple(annotations) for key, annotations in found.items()}
 
 

@@ -29,7 +29,7 @@ from stroma.core.clock import stage
 from stroma.core.errors import InvalidData, MissingFile
 from stroma.core.files import write_bytes
 from stroma.regions.annotation import Annotation
-from stroma.regions.geojson_coordinates import are_plain_polygons, parse_polygons, polygon_texts
+from stroma.regions.geojson_coordinates import geometry_texts, parse_polygons
 
 GZIP_BYTES = 50_000_000
 """Files above this size are compressed."""
@@ -79,12 +79,12 @@ def parse_geojson(
     The coordinates, most of such a text, go straight to the geometry library; only the rest passes through
     Python's JSON, which is several times faster for half a million cells.
     """
-    with _no_collection():
+    with no_collection():
         return _parse(text, offset, where)
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Pause the garbage collector, which would walk through millions of young, living objects again and again."""
     enabled = gc.isenabled()
     gc.disable()
@@ -316,7 +316,7 @@ def write_geojson(
     Returns:
         The file written.
     """
-    with stage("transform"), _no_collection():
+    with stage("transform"), no_collection():
         content = b"".join(_parts(list(annotations), offset, decimals))
     with stage("write"):
         if len(content) > GZIP_BYTES and path.suffix != ".gz":
@@ -347,22 +347,6 @@ def _lines(annotations: list[Annotation], offset: tuple[float, float], decimals:
             f'{{"type":"Feature",{identifier}"geometry":{outline[:-1]}{plane}}},{nucleus}'
             f'"properties":{{{_properties(annotation)}}}}}'
         )
-
-
-def geometry_texts(
-    geometries: Sequence[Any], offset: tuple[float, float] = (0.0, 0.0), decimals: int | None = 3
-) -> Any:
-    """GeoJSON texts of geometries (None stays None), moved by minus `offset` and rounded."""
-    shapes = np.empty(len(geometries), dtype=object)
-    shapes[:] = geometries
-
-    if offset != (0.0, 0.0):
-        shapes = shapely.transform(shapes, lambda points: points - offset)
-    if len(shapes) and are_plain_polygons(shapes):
-        return np.array(polygon_texts(shapes, decimals), dtype=object)
-    if decimals is not None:
-        shapes = shapely.transform(shapes, lambda points: np.round(points, decimals))
-    return shapely.to_geojson(shapes)
 
 
 def _json(value: Any) -> str:

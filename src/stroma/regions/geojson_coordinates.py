@@ -11,13 +11,16 @@ import io
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import polars as pl
 import shapely
 from numpy.typing import NDArray
 
+POLYGON_TEXT = '{"type":"Polygon","coordinates":'
 _POLYGON = 3
+_BATCH = 20_000
 _NUMBERS = b"0123456789.+-eE \t\r\n"
 _TO_LINES = bytes.maketrans(b",;", b"\n\n")
 _NO_NUMBER = b"[] \t\r\n"
@@ -83,7 +86,7 @@ def polygon_texts(shapes: NDArray[np.object_], decimals: int | None) -> list[str
         pl.concat_str("prefix", pl.col("x").cast(pl.String), pl.lit(","), pl.col("y").cast(pl.String)).str.join("")
     )
     texts = f"{pairs.item()}]]]}}".split(";")[1:]
-    return [f'{{"type":"Polygon","coordinates":{text}' for text in texts]
+    return [POLYGON_TEXT + text for text in texts]
 
 
 def are_plain_polygons(shapes: NDArray[np.object_]) -> bool:
@@ -91,3 +94,33 @@ def are_plain_polygons(shapes: NDArray[np.object_]) -> bool:
     if not (shapely.get_type_id(shapes) == _POLYGON).all() or shapely.is_empty(shapes).any():
         return False
     return bool(np.isfinite(shapely.get_coordinates(shapes)).all())
+
+
+def geometries_from_texts(texts: Sequence[str]) -> Any:
+    """Geometries from GeoJSON texts, as `geometry_texts` writes them or any other; None for what cannot be read."""
+    shapes = np.full(len(texts), None, dtype=object)
+    for first in range(0, len(texts), _BATCH):
+        part = texts[first : first + _BATCH]
+        plain = None
+        if all(text.startswith(POLYGON_TEXT) for text in part):
+            plain = parse_polygons([text[len(POLYGON_TEXT) : -1] for text in part])
+        shapes[first : first + len(part)] = (
+            shapely.from_geojson(np.array(part, dtype=object), on_invalid="ignore") if plain is None else plain
+        )
+    return shapes
+
+
+def geometry_texts(
+    geometries: Sequence[Any], offset: tuple[float, float] = (0.0, 0.0), decimals: int | None = 3
+) -> Any:
+    """GeoJSON texts of geometries (None stays None), moved by minus `offset` and rounded."""
+    shapes = np.empty(len(geometries), dtype=object)
+    shapes[:] = geometries
+
+    if offset != (0.0, 0.0):
+        shapes = shapely.transform(shapes, lambda points: points - offset)
+    if len(shapes) and are_plain_polygons(shapes):
+        return np.array(polygon_texts(shapes, decimals), dtype=object)
+    if decimals is not None:
+        shapes = shapely.transform(shapes, lambda points: np.round(points, decimals))
+    return shapely.to_geojson(shapes)

@@ -20,7 +20,8 @@ from stroma.regions.annotation import Annotation
 from stroma.regions.check import find_problems
 from stroma.regions.coordinates import read_contour_table, read_polygon_list
 from stroma.regions.dialects import kind_of
-from stroma.regions.geojson import geometry_texts, read_geojson
+from stroma.regions.geojson import read_geojson
+from stroma.regions.geojson_coordinates import geometry_texts
 from stroma.regions.xml_annotations import SlideFrame, read_xml
 from stroma.study.labels import IGNORE, LabelMapping
 from stroma.study.layouts.layout import Proposal, identifier
