@@ -48,6 +48,25 @@ def test_lossless_pixels_scale_and_levels(tmp_path: Path, kind: str) -> None:
         np.testing.assert_array_equal(image.read(level=1)[:301, :1050], (quads.sum(axis=(1, 3)) + 2) // 4)
 
 
+@pytest.mark.parametrize("more", [{"downsample": 3}, {"mpp": 0.75, "source_mpp": 0.25}, {"downsample": 2.5}])
+def test_a_slide_can_be_written_at_a_coarser_resolution(tmp_path: Path, more: dict[str, Any]) -> None:
+    noise(tmp_path / "s.png", 1503, 2101)
+    converted(tmp_path / "s.png", output=tmp_path / "out", compression="lossless", **more)
+    factor = more.get("downsample", 3)
+    with open_image(tmp_path / "s.png") as image, open_image(tmp_path / "out" / "s.tiff") as smaller:
+        assert smaller.shape == (round(1503 / factor), round(2101 / factor), 3)
+        assert smaller.mpp == (pytest.approx(0.75, rel=1e-3) if "mpp" in more else None)
+        whole = image.read(downsample=factor).astype(int)
+        # noise of a standard deviation of 74: strips begin at whole level-0 pixels, so rows may lie half of one aside
+        assert np.abs(smaller.read().astype(int) - whole).mean() < (0.1 if factor == 3 else 6)
+
+
+def test_a_slide_is_not_written_finer_than_it_is(tmp_path: Path) -> None:
+    noise(tmp_path / "s.png", 60, 70)
+    options = ConvertOptions(inputs=(tmp_path / "s.png",), output=tmp_path / "out", mpp=0.25, source_mpp=0.5)
+    assert "coarser than 0.25" in slide_convert(options).failed[0].message
+
+
 def test_openslide_reads_what_was_written(tmp_path: Path) -> None:
     noise(tmp_path / "s.png", 700, 1300)
     out = converted(tmp_path / "s.png", output=tmp_path / "out", source_mpp=0.5)

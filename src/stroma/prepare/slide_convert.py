@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from stroma.core.clock import stage
-from stroma.core.errors import InvalidData
+from stroma.core.errors import InvalidData, UsageError
 from stroma.core.files import id_to_name
 from stroma.core.verbs import VerbResult
 from stroma.images.image import Image
@@ -21,7 +21,7 @@ from stroma.prepare.slide_images import write_picture
 from stroma.prepare.slide_options import SlideOptions
 from stroma.prepare.slide_run import make_slide, plan_slides, run_slides, slide_provenance
 from stroma.prepare.slide_tissue import known_mpp
-from stroma.slides.overview import Overview, read_overview, read_overview_at
+from stroma.slides.overview import Overview, read_overview, read_overview_at, read_scaled_rows, scaled_size
 from stroma.slides.pyramid import Compression, Strip, write_pyramid
 
 CONVERTED_FORMAT = "converted/1"
@@ -29,7 +29,30 @@ THUMBNAIL_FORMAT = "thumbnail/1"
 _SUFFIX = {"tiff": ".tiff", "ome-tiff": ".ome.tiff"}
 
 
-class ConvertOptions(SlideOptions):
+class ScaleOptions(SlideOptions):
+    """At which resolution slides are written."""
+
+    mpp: float | None = Field(None, gt=0, allow_inf_nan=False, description="Resolution in µm per pixel")
+    downsample: float | None = Field(
+        None, ge=1, allow_inf_nan=False, description="The same as level-0 pixels per pixel"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.mpp is not None and self.downsample is not None:
+            raise ValueError("give mpp or downsample, not both")
+        return self
+
+    def scale(self, image: Image) -> float | None:
+        """Level-0 pixels per pixel, where one was asked for.
+
+        Raises:
+            UsageError: an mpp for a slide of unknown resolution.
+        """
+        return self.downsample if self.mpp is None else self.mpp / known_mpp(image, "--mpp")
+
+
+class ConvertOptions(ScaleOptions):
     """Options of `stroma slide convert`."""
 
     format: Literal["tiff", "ome-tiff"] = Field("tiff", description="Pyramidal tiled TIFF, or OME-TIFF")
@@ -38,28 +61,20 @@ class ConvertOptions(SlideOptions):
     with_identifiers: bool = Field(False, description="Also write label and macro images, which can name the patient")
 
 
-class ThumbnailOptions(SlideOptions):
+class ThumbnailOptions(ScaleOptions):
     """Options of `stroma slide thumbnail`."""
 
-    max_dimension: int = Field(1024, ge=16, le=20_000, description="Longest side in pixels")
-    mpp: float | None = Field(None, gt=0, allow_inf_nan=False, description="Resolution in µm per pixel, instead")
-    downsample: float | None = Field(
-        None, ge=1, allow_inf_nan=False, description="The same as level-0 pixels per pixel"
+    max_dimension: int = Field(
+        1024, ge=16, le=20_000, description="Longest side in pixels, where no resolution is given"
     )
     with_identifiers: bool = Field(False, description="Also write label and macro images, which can name the patient")
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.mpp is not None and self.downsample is not None:
-            raise ValueError("give mpp or downsample, not both")
-        return self
 
 
 def slide_convert(options: ConvertOptions) -> VerbResult:
     """Write slides as pyramidal TIFF or OME-TIFF, which QuPath and OpenSlide open.
 
-    INPUTS are image files, folders, quoted patterns or a study.yaml. The size of a pixel is kept, or taken from
-    --source-mpp. Slides are read and written strip by strip. Nothing else leaves the slide: no label, no macro image,
+    INPUTS are image files, folders, quoted patterns or a study.yaml. The resolution is kept, or reduced by --mpp or
+    --downsample. Slides are read and written strip by strip. Nothing else leaves the slide: no label, no macro image,
     no names or dates.
 
     Args:
@@ -116,29 +131,34 @@ def convert_slide(source: Source, options: ConvertOptions) -> str:
     Raises:
         UnreadableImage: the file is no image or is damaged.
         InvalidData: it is neither RGB nor gray of 8 bits.
+        UsageError: an mpp for a slide of unknown resolution, or finer than the slide.
     """
     stem, folder = id_to_name(source.image_id), options.output
 
     def write(image: Image) -> tuple[list[Path], str]:
         _check_8_bits(image)
-        height, width, _ = image.shape
+        scale = options.scale(image) or 1.0
+        if scale < 1:
+            raise UsageError(f"its pixels of {image.mpp:g} µm are coarser than {options.mpp:g} µm", where=image.path)
+        height, width = scaled_size(image, scale)
 
         def read(top: int, rows: int) -> Strip:
-            return image.read(0, top, width, rows)
+            return read_scaled_rows(image, scale, top, rows) if scale > 1 else image.read(0, top, width, rows)
 
+        mpp = None if image.mpp is None else image.mpp * image.shape[1] / width
         path = write_pyramid(
             folder / f"{stem}{_SUFFIX[options.format]}",
             read,
             height,
             width,
-            mpp=image.mpp,
+            mpp=mpp,
             compression=options.compression,
             quality=options.quality,
             ome=options.format == "ome-tiff",
         )
-        scale = "no size of a pixel stated" if image.mpp is None else f"{image.mpp:g} µm/px"
+        stated = "no size of a pixel stated" if mpp is None else f"{mpp:g} µm/px"
         outputs = [path, *_identifiers(image, folder, stem, options.with_identifiers)]
-        return outputs, f"{width:,} wide × {height:,} high, {scale}"
+        return outputs, f"{width:,} wide × {height:,} high, {stated}"
 
     return make_slide(source, options, slide_provenance(source, options, CONVERTED_FORMAT), write)
 
@@ -163,10 +183,8 @@ def make_thumbnail(source: Source, options: ThumbnailOptions) -> None:
 
 
 def _overview(image: Image, options: ThumbnailOptions) -> Overview:
-    downsample = options.downsample
-    if options.mpp is not None:
-        downsample = options.mpp / known_mpp(image, "--mpp")
-    return read_overview(image, options.max_dimension) if downsample is None else read_overview_at(image, downsample)
+    scale = options.scale(image)
+    return read_overview(image, options.max_dimension) if scale is None else read_overview_at(image, scale)
 
 
 def _identifiers(image: Image, folder: Path, stem: str, wanted: bool) -> list[Path]:

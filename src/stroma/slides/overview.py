@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,30 +79,48 @@ def read_overview_at(image: Image, downsample: float) -> Overview:
         UnreadableImage: the file is damaged.
     """
     _check_picture(image)
-    size = image.shape[:2]
-    height, width = (max(1, round(side / downsample)) for side in size)
+    height, width = scaled_size(image, downsample)
     if max(height, width) > _LARGEST_PX:
+        coarse = max(image.shape[:2]) / _LARGEST_PX
         raise UsageError(
             f"would be {width:,} × {height:,} pixels at {downsample:g} level-0 pixels per pixel",
             where=image.path,
-            next_step=f"Choose a coarser resolution: {max(size) / _LARGEST_PX:.3g} or more level-0 pixels per pixel",
+            next_step=f"Choose a coarser resolution: {coarse:.3g} or more level-0 pixels per pixel",
         )
     finer = image.levels[image.level_for(downsample)].downsample / downsample
+    step = max(1, int(_WINDOW_ROWS // 4 * finer))
     rgb = np.empty((height, width, 3), dtype=np.uint8)
-    for top, rows, y, h in _stretches(size[0], height, max(1, int(_WINDOW_ROWS // 4 * finer))):
-        for left, columns, x, w in _stretches(size[1], width, max(1, int(_WINDOW_COLUMNS * finer))):
-            window = image.read(x, y, w, h, downsample=downsample)
-            with stage("transform"):
-                rgb[top : top + rows, left : left + columns] = resize_area(window, rows, columns)
-    return Overview(rgb, (size[0] / height, size[1] / width))
+    for top in range(0, height, step):
+        rgb[top : top + step] = read_scaled_rows(image, downsample, top, min(step, height - top))
+    return Overview(rgb, (image.shape[0] / height, image.shape[1] / width))
 
 
-def _stretches(size: int, pixels: int, step: int) -> Iterator[tuple[int, int, int, int]]:
-    """First pixel and number of pixels of each stretch of a result, and the same of the source of `size`."""
-    for first in range(0, pixels, step):
-        count = min(step, pixels - first)
-        start, stop = (round(edge * size / pixels) for edge in (first, first + count))
-        yield first, count, start, max(1, stop - start)
+def scaled_size(image: Image, downsample: float) -> tuple[int, int]:
+    """(height, width) of a whole image at so many level-0 pixels per pixel."""
+    height, width = (max(1, round(side / downsample)) for side in image.shape[:2])
+    return height, width
+
+
+def read_scaled_rows(image: Image, downsample: float, top: int, rows: int) -> NDArray[Any]:
+    """Rows `top` to `top + rows` of a whole image of `scaled_size`, read in windows: (rows, width, channels)."""
+    height, width = scaled_size(image, downsample)
+    finer = image.levels[image.level_for(downsample)].downsample / downsample
+    step = max(1, int(_WINDOW_COLUMNS * finer))
+    y, h = _stretch(image.shape[0], height, top, rows)
+    result = np.empty((rows, width, len(image.channels)), dtype=image.dtype)
+    for left in range(0, width, step):
+        columns = min(step, width - left)
+        x, w = _stretch(image.shape[1], width, left, columns)
+        window = image.read(x, y, w, h, downsample=downsample)
+        with stage("transform"):
+            result[:, left : left + columns] = resize_area(window, rows, columns)
+    return result
+
+
+def _stretch(size: int, pixels: int, first: int, count: int) -> tuple[int, int]:
+    """First level-0 pixel and number of them that `count` of `pixels` pixels stand for, along a side of `size`."""
+    start, stop = (round(edge * size / pixels) for edge in (first, first + count))
+    return start, max(1, stop - start)
 
 
 def _check_picture(image: Image) -> None:
