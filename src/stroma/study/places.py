@@ -22,6 +22,7 @@ EXAMPLE_LINES = (
 
 _DATASET = "path_tivita"
 _RESULTS = "PATH_HTC_RESULTS"
+_NETWORK = ("PATH_E130_Projekte", "PATH_HTC_NETWORK")
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*)")
 _OPTIONS = re.compile(r"(.*?):(\w+=\w*(?:;\w+=\w*)*)")
 _KNOWN_OPTIONS = ("shortcut", "has_unified_paths")
@@ -131,7 +132,7 @@ def known_settings(
 
 def is_ours(name: str) -> bool:
     """Whether Stroma understands a variable of this name."""
-    return name.lower().startswith(_DATASET) or name.startswith((_RESULTS, "PATH_STROMA_"))
+    return name.lower().startswith(_DATASET) or name.startswith((_RESULTS, "PATH_STROMA_")) or name in _NETWORK
 
 
 def known_datasets(settings: Mapping[str, Setting] | None = None) -> list[DatasetPlace]:
@@ -198,6 +199,12 @@ def result_folders(settings: Mapping[str, Setting] | None = None) -> dict[str, P
     """`PATH_HTC_RESULTS` (where htc writes) and `PATH_HTC_RESULTS_…` (read as well): variable → folder."""
     settings = known_settings()[0] if settings is None else settings
     return {name: Path(setting.value).expanduser() for name, setting in settings.items() if name.startswith(_RESULTS)}
+
+
+def network_folder(settings: Mapping[str, Setting] | None = None) -> Path | None:
+    """The folder above the data sets of a network drive (`PATH_E130_Projekte`, else `PATH_HTC_NETWORK`), if set."""
+    settings = known_settings()[0] if settings is None else settings
+    return next((Path(settings[name].value).expanduser() for name in _NETWORK if name in settings), None)
 
 
 def cache_folder(settings: Mapping[str, Setting] | None = None) -> Path:

@@ -6,6 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stroma.core.errors import StromaError
 from stroma.images import registry as images
 from stroma.images.envi import EnviImage
@@ -19,6 +21,8 @@ from stroma.images.tivita import TivitaImage, read_shape
 from stroma.images.tivita_files import DARK_ENDING, WHITE_NAME, read_dark
 from stroma.images.tivita_rgb import CUBE_ENDING, PARAMETER_PICTURES
 from stroma.images.zarr_cube import ZarrImage
+from stroma.spectra.colour_masks import is_chip_mask_name, read_chip_mask
+from stroma.spectra.spectrometer import is_spectrometer_name, read_spectrometer
 from stroma.study.config import STUDY_FILE
 from stroma.study.htc.patient_file import read_patient_file
 from stroma.study.layouts.recognise import recognise
@@ -40,11 +44,12 @@ def describe(path: Path, *, with_identifiers: bool = False) -> Description:
     """
     if not path.exists():
         raise missing(path)
+    beside = None if path.is_dir() else _beside_cube(path, with_identifiers)
+    if beside is not None:
+        return beside
     if any(images.get(name).accepts(path) for name in (*READERS, *images.plugins)):
         return _image(path)
-    if path.is_dir():
-        return _folder(path)
-    return _beside_cube(path, with_identifiers) or describe_file(path)
+    return _folder(path) if path.is_dir() else describe_file(path)
 
 
 def _image(path: Path) -> Description:
@@ -91,9 +96,9 @@ def _image(path: Path) -> Description:
 def _beside_cube(path: Path, with_identifiers: bool) -> Description | None:
     """The references and patient files of a Tivita camera, which are no images."""
     if path.suffix.lower() == ".xml" and any(path.parent.glob(f"*{CUBE_ENDING}")):
-        facts = dict(read_patient_file(path, with_identifiers=with_identifiers))
+        said: dict[str, Any] = dict(read_patient_file(path, with_identifiers=with_identifiers))
         opens = f"from stroma.study import read_patient_file; patient = read_patient_file({str(path)!r})"
-        return Description("patient file of a Tivita camera", facts, opens)
+        return Description("patient file of a Tivita camera", said, opens)
     if path.name.endswith(DARK_ENDING):
         rows, channels = read_dark(path).shape
         facts = {"rows": rows, "channels": channels, "size_bytes": path.stat().st_size}
@@ -104,6 +109,25 @@ def _beside_cube(path: Path, with_identifiers: bool) -> Description | None:
         facts = {"shape": [height, width, channels], "size_bytes": path.stat().st_size}
         opens = f"from stroma.images import read_white; white = read_white({str(path)!r})"
         return Description("white reference of a Tivita camera", facts, opens)
+    if is_spectrometer_name(path.name):
+        spectra = read_spectrometer(path)
+        nm = spectra.wavelengths_nm
+        facts = {
+            "values": len(nm),
+            "wavelengths_nm": [float(nm[0]), float(nm[-1])],
+            "size_bytes": path.stat().st_size,
+        }
+        opens = f"from stroma.spectra import read_spectrometer; spectra = read_spectrometer({str(path)!r})"
+        return Description("measurement of a spectrometer", facts, opens)
+    if is_chip_mask_name(path.name):
+        found = read_chip_mask(path)
+        facts = {
+            "shape": list(found.mask.shape),
+            "board": found.board.name,
+            "chips": len(np.unique(found.mask[found.mask > 0])),
+        }
+        opens = f"from stroma.spectra import read_chip_mask; mask = read_chip_mask({str(path)!r}).mask"
+        return Description("mask of a colour checker", facts, opens)
     return None
 
 

@@ -14,6 +14,7 @@ from stroma.study.layouts.heiporspectral import HeiPorSpectral
 from stroma.study.layouts.hubmap import HubmapFolder
 from stroma.study.layouts.layout import Recognition
 from stroma.study.layouts.masks import ImageMaskPairs, pair_files
+from stroma.study.layouts.references import ImageReferences
 from stroma.study.layouts.slides import SlideFolder, slide_files
 from stroma.study.layouts.tiles import TileFolders
 from stroma.study.layouts.tivita import TivitaFolders
@@ -29,7 +30,7 @@ _BY_FILES: dict[str, _ByFiles] = {
     "slides": SlideFolder,
 }
 _PATTERNS = "Write paths below the folder without suffix, such as --images 'images/{id}' --masks 'masks/{id}_mask'"
-LAYOUTS = ("heiporspectral", "tivita", *_BY_FILES)
+LAYOUTS = ("heiporspectral", "tivita", "references", *_BY_FILES)
 
 
 def recognise(
@@ -58,6 +59,9 @@ def recognise(
         return Recognition(layout, "as given")
     if images is not None or masks is not None:
         return _by_patterns(list_files(root), layout, images, masks)
+    references = ImageReferences.recognise(root) if layout in (None, "references") else None
+    if references:
+        return references
     if layout in (None, "heiporspectral"):
         surgery = HeiPorSpectral.recognise(root)
         if surgery:

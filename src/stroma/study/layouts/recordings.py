@@ -130,10 +130,8 @@ def _row(
     if settings.path_class == _NAMED and isinstance(meta.get("image_name"), str):
         row["image_id"] = identifier(meta.pop("image_name"))
     patient = _patient(listing, folder, problems) if with_identifiers else {}
-    found = {**patient, **meta, **log}
-    row |= {
-        key: value for key, value in found.items() if key not in row and (with_identifiers or not is_identifying(key))
-    }
+    said = {**patient, **meta, **log}
+    row |= {key: said[key] for key in said if key not in row and (with_identifiers or not is_identifying(key))}
     given = row.pop("camera_name", None)
     row["camera"] = given or (camera_name(fields["camera_id"], row["timestamp"], settings) if log else None)
     return row
