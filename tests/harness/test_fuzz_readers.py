@@ -91,9 +91,11 @@ def documents(folder: Path) -> list[Path]:
     table.write_csv(folder / "a.csv")
     np.save(folder / "a.npy", STACK)
     (folder / "a.yaml").write_text("data: {study: s.yaml}\nmodel: {name: unet, encoder: [1, 2]}\n")
+    (folder / "a_HRC1.txt").write_text(">>>>>Begin\n" + "".join(f"{500 + i} {i}\n" for i in range(40)))
+    (folder / "a_DarkPattern.dpic").write_bytes(np.array([4, 5], ">i4").tobytes() + bytes(160))
     header = json.dumps({"w": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}).encode()
     (folder / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(24))
-    return [write_done(done_path(folder, "a"), provenance, [parquet]), *sorted(folder.glob("a.[!d]*"))]
+    return [write_done(done_path(folder, "a"), provenance, [parquet]), *sorted(folder.glob("a[._][!d]*"))]
 
 
 def arrays(folder: Path) -> list[Path]:

@@ -41,6 +41,11 @@ def chip_mask_name(stem: str, board: Board) -> str:
     return f"{stem}{_AUTOMATIC}{board.name}.png"
 
 
+def is_chip_mask_name(name: str) -> bool:
+    """Whether a file is called like the computed mask of a known colour checker."""
+    return _AUTOMATIC in name and name.endswith(".png") and _board_name(Path(name)) in BOARDS
+
+
 def find_chip_mask(recording: Path | str) -> Path | None:
     """The mask of a colour checker in the folder of a recording or its `annotations`; None where there is none.
 

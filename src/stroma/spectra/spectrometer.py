@@ -63,6 +63,11 @@ class Spectra:
         return Spectra(np.linspace(500, 1000, 100), np.array(sums) / np.maximum(counts, 1), self.paths)
 
 
+def is_spectrometer_name(name: str) -> bool:
+    """Whether a file is called `<label>_HRC….txt`."""
+    return _LABEL.fullmatch(name) is not None
+
+
 def read_spectrometer(path: Path | str) -> Spectra:
     """Read one file.
 
