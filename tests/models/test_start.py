@@ -54,3 +54,29 @@ def test_what_cannot_be_a_start_says_why(run: Path, tmp_path: Path) -> None:
     other = o.htc_run(tmp_path / "superpixels", {"fold_0": state}, config)
     with pytest.raises(UsageError, match="gives one answer an image, and a segmentation needs one for each pixel"):
         start_network(Component(name=str(other)), channels=100, classes=3)
+
+
+def test_the_licence_goes_on_to_what_is_trained_from_it(tmp_path: Path) -> None:
+    """A run trained from non-commercial weights says so, and so does a training that starts from that run."""
+    from safetensors.torch import save_file
+
+    from stroma.core.files import write_json
+    from stroma.runs.card import ModelCard
+    from stroma.sampling.preparation import Preparation
+    from stroma.study.labels import LabelMapping
+
+    model = Component.model_validate({"name": "unet"})
+    start = start_network(model, channels=3, classes=2)
+    fold = tmp_path / "run" / "folds" / "fold_0"
+    card = ModelCard(
+        model=model,
+        channels=3,
+        prepare=Preparation(),
+        granularity=Component(name="patch"),
+        labels=LabelMapping.of(("a", "b")),
+        licence="CC BY-NC 4.0",
+    )
+    card.save(fold / "card.json")
+    save_file(start.network.state_dict(), fold / "weights.safetensors")
+    write_json(tmp_path / "run" / "run.json", {"format": "run/1"})
+    assert start_network(Component(name=str(tmp_path / "run")), channels=3, classes=4).licence == "CC BY-NC 4.0"

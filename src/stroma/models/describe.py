@@ -37,6 +37,7 @@ class Description:
         modality: `hsi`, `rgb`, `tpi`, `hsi-pair`, `table` or empty.
         granularity: The samples it was trained on.
         published: The card of the catalogue, for published weights.
+        licence: Of weights, or of those they were trained from, that may not be used commercially.
     """
 
     model: Component
@@ -50,6 +51,7 @@ class Description:
     modality: str = ""
     granularity: Component = Component(name="image")
     published: PublishedModel | None = None
+    licence: str | None = None
 
     @property
     def sums_to_one(self) -> bool:
@@ -78,6 +80,7 @@ class Description:
             modality=card.modality,
             granularity=card.granularity,
             published=card,
+            licence=_non_commercial(card),
         )
 
     @classmethod
@@ -97,6 +100,7 @@ class Description:
             modality=modality,
             granularity=published.granularity if published else run.granularity,
             published=published,
+            licence=_non_commercial(published),
         )
 
     @classmethod
@@ -122,8 +126,8 @@ class Description:
             raise InvalidData("is not a card of weights", where=path)
         check_format(str(content.get("format", "")), WEIGHTS_FORMAT, where=path)
         card = build(WeightsCard, content, where=path)
-        names = {entry.name for entry in fields(cls)}
-        return cls(**{name: getattr(card, name) for name in names})
+        names = {entry.name for entry in fields(cls)} - {"licence"}
+        return cls(**{name: getattr(card, name) for name in names}, licence=_non_commercial(card.published))
 
     @classmethod
     def of_card(cls, path: Path) -> Self:
@@ -148,6 +152,11 @@ class Description:
                 prepare=Preparation.model_validate(content["prepare"]),
                 modality=str(content.get("modality", "")),
                 granularity=Component.model_validate(content["granularity"]),
+                licence=content.get("licence"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidData(f"is not a model card ({error!r})", where=path) from error
+
+
+def _non_commercial(card: PublishedModel | None) -> str | None:
+    return card.licence if card is not None and card.non_commercial else None

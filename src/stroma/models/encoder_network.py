@@ -98,7 +98,7 @@ def _of_path(path: Path, weights: str) -> tuple[nn.Module, dict[str, Any], dict[
         raise UsageError("gives classes, not feature vectors", where=path, next_step="Apply it: stroma predict")
     statistics = _mean_std(description.prepare, path)
     published = description.published
-    licence = {"licence": published.licence} if published and published.non_commercial else {}
+    licence = {"licence": description.licence} if description.licence else {}
     identity = {
         "name": published.name if published else description.model.name,
         "weights": "file",
@@ -148,7 +148,10 @@ def _published_encoder(name: str) -> PublishedModel | None:
     """The card of a published model that gives features and is not one of timm on the Hub."""
     if not is_published(name):
         return None
-    card = find(name)[0]
+    cards = find(name)
+    if len(cards) > 1:
+        raise UsageError(f"'{name}' stands for {len(cards)} models; features are those of one", next_step="Name one")
+    card = cards[0]
     if card.features is None:
         raise UsageError(
             f"'{card.name}' gives classes, not feature vectors",

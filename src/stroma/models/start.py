@@ -70,12 +70,11 @@ def start_network(
             f"'{name}' gives one answer an image, and a segmentation needs one for each pixel",
             next_step="Start from a segmentation network, or name a timm encoder: {name: unet, encoder: tu-resnet18}",
         )
-    published = known.description.published
     return Start(
         network.train(),
         known.description.model,
         f"{name}, fold {known.folds[0]}, SHA-256 {known.sha256[0]}",
-        published.licence if published and published.non_commercial else None,
+        known.description.licence,
         str(known),
     )
 

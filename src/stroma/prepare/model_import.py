@@ -89,7 +89,7 @@ def import_weights(options: ImportOptions) -> VerbResult:
     following = [f"stroma predict '{options.output}' IMAGE… -o predictions"] if predictable else []
     return VerbResult(
         output=options.output,
-        lines=[*lines, *_warnings(description)],
+        lines=[*lines, *_warnings(description, options)],
         summary=_summary(description),
         next=[*following, f"python -c \"import stroma; stroma.load_model('{options.output}')\""],
         done=len(members),
@@ -168,10 +168,14 @@ def _summary(description: Description) -> dict[str, Any]:
     }
 
 
-def _warnings(description: Description) -> list[str]:
+def _warnings(description: Description, options: ImportOptions) -> list[str]:
     published = description.published
     if published is None:
-        known = "" if description.prepare is not None else "; how its input was normalised is not known"
+        known = (
+            ""
+            if description.prepare is not None or options.prepare is not None
+            else "; how its input was normalised is not known"
+        )
         return [f"not from the catalogue: check its licence yourself{known}"]
     lines = [f"licence: {published.licence}"]
     if published.non_commercial:

@@ -71,7 +71,7 @@ def card_of(
             }
         },
         input_px=published.input_px if published and not dense else None,
-        licence=published.licence if published and published.non_commercial else None,
+        licence=description.licence,
         notes=_notes(description, bool(class_names)),
         weights_sha256=weights_sha256,
     )
