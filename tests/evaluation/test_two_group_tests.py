@@ -8,6 +8,7 @@ from scipy import stats
 
 from stroma.evaluation.correction import corrected
 from stroma.evaluation.mean_tests import mean_interval, paired_t, welch_t
+from stroma.evaluation.pairwise import Differences, WalshAverages, median_and_limits
 from stroma.evaluation.rank_tests import rank_sum, signed_rank, smallest_rank_sum_p, smallest_signed_rank_p
 
 # Hollander & Wolfe 1973, example 3.1: Hamilton depression scores before and after a tranquilliser.
@@ -134,3 +135,19 @@ def test_what_was_not_tested_does_not_count_in_the_correction() -> None:
     found = corrected([0.02, float("nan"), 0.6])
     assert found[0] == pytest.approx(0.04)
     assert np.isnan(found[1])
+
+
+@pytest.mark.parametrize("pairs", ["walsh", "differences"])
+@pytest.mark.parametrize("ties", [False, True])
+def test_pairs_that_are_only_counted_have_the_same_median_and_limits(
+    pairs: str, ties: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = groups(31, 24)
+    if ties:
+        first, second = first.round(1), second.round(1)
+    of = WalshAverages(first) if pairs == "walsh" else Differences(first, second)
+    for cut in (1, 17, 100):
+        expected = median_and_limits(of, cut)
+        with monkeypatch.context() as few:
+            few.setattr("stroma.evaluation.pairwise._MOST_HELD", 0)
+            assert median_and_limits(of, cut) == pytest.approx(expected, rel=1e-12, abs=1e-13)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from stroma.evaluation.test_result import NAN, TestResult
+from stroma.evaluation.pairwise import Differences, WalshAverages, median_and_limits
+from stroma.evaluation.test_result import TestResult
 
 Values = NDArray[np.float64]
 SIGNED_RANK = "Wilcoxon signed-rank test"
@@ -20,7 +21,9 @@ KRUSKAL = "Kruskal-Wallis test"
 _SHIFT = "Hodges-Lehmann shift"
 _EFFECT = "rank-biserial correlation"
 _PERMUTATIONS = 20_000
-_BOOTSTRAPS = 2_000
+_BOOTSTRAPS, _BOOTSTRAPS_OF_MANY, _MANY = 2_000, 500, 10_000
+_AT_ONCE = 2_000_000
+"""Values that are drawn at once for permutations and bootstrap samples."""
 
 
 def smallest_signed_rank_p(pairs: int) -> float:
@@ -49,8 +52,6 @@ def signed_rank(first: Values, second: Values, confidence: float = 0.95) -> Test
     count = len(differences)
     if count < 2:
         return TestResult(SIGNED_RANK, note="fewer than 2 pairs")
-    walsh = np.sort((differences[:, None] + differences)[np.triu_indices(count)] / 2)
-    shift = float(np.median(walsh))
     moved = differences[differences != 0]
     if len(moved) == 0:
         return TestResult(SIGNED_RANK, p=1.0, difference_name=_SHIFT, difference=0.0, note="all pairs are equal")
@@ -62,7 +63,7 @@ def signed_rank(first: Values, second: Values, confidence: float = 0.95) -> Test
         p = float(stats.wilcoxon(moved, method="exact" if not tied and len(moved) <= 50 else "asymptotic").pvalue)
     up, all_ranks = float(ranks[moved > 0].sum()), float(ranks.sum())
     correlation = 2 * up / all_ranks - 1
-    low, high = _limits(walsh, _signed_rank_cut(count, confidence))
+    shift, low, high = median_and_limits(WalshAverages(differences), _signed_rank_cut(count, confidence))
     effect_low, effect_high = _score_interval(
         correlation, 2 * (2 * count + 1) / (3 * count * (count + 1)), confidence
     )
@@ -111,15 +112,14 @@ def rank_sum(first: Values, second: Values, confidence: float = 0.95) -> TestRes
         exact = not tied and min(n, m) <= 25
         p = float(stats.mannwhitneyu(second, first, method="exact" if exact else "asymptotic").pvalue)
     correlation = 2 * u / (n * m) - 1
-    differences = np.sort(np.subtract.outer(second, first).ravel())
-    low, high = _limits(differences, _rank_sum_cut(n, m, confidence))
+    shift, low, high = median_and_limits(Differences(first, second), _rank_sum_cut(n, m, confidence))
     effect_low, effect_high = _score_interval(correlation, (n + m + 1) / (3 * n * m), confidence)
     return TestResult(
         RANK_SUM,
         p=p,
         statistic=u,
         difference_name=_SHIFT,
-        difference=float(np.median(differences)),
+        difference=shift,
         difference_low=low,
         difference_high=high,
         effect_name=_EFFECT,
@@ -150,11 +150,14 @@ def friedman(values: Values, seed: int = 0, confidence: float = 0.95) -> TestRes
     rng = np.random.default_rng(seed)
     if n <= 15:
         p = _permuted_p(
-            statistic, lambda size: _friedman_statistics(rng.permuted(np.tile(ranks, (size, 1, 1)), axis=2))
+            statistic, n * k, lambda size: _friedman_statistics(rng.permuted(np.tile(ranks, (size, 1, 1)), axis=2))
         )
     else:
         p = float(stats.chi2.sf(statistic, k - 1))
-    samples = _friedman_statistics(ranks[rng.integers(0, n, (_BOOTSTRAPS, n))]) / (n * (k - 1))
+    samples = _drawn(
+        _bootstraps(n * k), n * k, lambda size: _friedman_statistics(ranks[rng.integers(0, n, (size, n))])
+    )
+    samples /= n * (k - 1)
     low, high = np.nanpercentile(samples, [50 - 50 * confidence, 50 + 50 * confidence])
     return TestResult(
         FRIEDMAN, p=p, statistic=statistic, df=k - 1, effect_name="Kendall's W", effect=statistic / (n * (k - 1)),
@@ -184,12 +187,18 @@ def kruskal(groups: Sequence[Values], seed: int = 0, confidence: float = 0.95) -
     statistic = float(_kruskal_statistics(ranks, member))
     if min(sizes) < 5:
         p = _permuted_p(
-            statistic, lambda size: _kruskal_statistics(rng.permuted(np.tile(ranks, (size, 1)), axis=1), member)
+            statistic,
+            len(values),
+            lambda size: _kruskal_statistics(rng.permuted(np.tile(ranks, (size, 1)), axis=1), member),
         )
     else:
         p = float(stats.chi2.sf(statistic, len(groups) - 1))
-    drawn = [group[rng.integers(0, len(group), (_BOOTSTRAPS, len(group)))] for group in groups]
-    samples = _kruskal_statistics(stats.rankdata(np.concatenate(drawn, axis=1), axis=1), member) / (len(values) - 1)
+
+    def sample(size: int) -> Values:
+        drawn = [group[rng.integers(0, len(group), (size, len(group)))] for group in groups]
+        return _kruskal_statistics(stats.rankdata(np.concatenate(drawn, axis=1), axis=1), member)
+
+    samples = _drawn(_bootstraps(len(values)), len(values), sample) / (len(values) - 1)
     low, high = np.nanpercentile(samples, [50 - 50 * confidence, 50 + 50 * confidence])
     return TestResult(
         KRUSKAL, p=p, statistic=statistic, df=len(groups) - 1, effect_name="ε²", effect=statistic / (len(values) - 1),
@@ -236,16 +245,20 @@ def _kruskal_statistics(ranks: Values, member: Values) -> Values:
         return np.asarray((ranks.shape[-1] - 1) * between / spread, dtype=np.float64)
 
 
-def _permuted_p(statistic: float, draw: Callable[[int], Values]) -> float:
+def _bootstraps(values: int) -> int:
+    return _BOOTSTRAPS if values <= _MANY else _BOOTSTRAPS_OF_MANY
+
+
+def _drawn(count: int, values: int, draw: Callable[[int], Values]) -> Values:
+    """`count` draws of so many values each, as many at once as memory should hold."""
+    size = max(1, min(count, _AT_ONCE // values))
+    return np.concatenate([draw(min(size, count - start)) for start in range(0, count, size)])
+
+
+def _permuted_p(statistic: float, values: int, draw: Callable[[int], Values]) -> float:
     """Share of permutations at least as extreme, the observed one counted among them (Phipson and Smyth 2010)."""
-    size = 1_000
-    extreme = sum(int((draw(size) >= statistic - 1e-9).sum()) for _ in range(_PERMUTATIONS // size))
+    extreme = int((_drawn(_PERMUTATIONS, values, draw) >= statistic - 1e-9).sum())
     return (extreme + 1) / (_PERMUTATIONS + 1)
-
-
-def _limits(ordered: Values, cut: int) -> tuple[float, float]:
-    """The values that leave `cut` - 1 of them out on either side; NaN where none can be left out."""
-    return (float(ordered[cut - 1]), float(ordered[-cut])) if cut > 0 else (NAN, NAN)
 
 
 def _signed_rank_cut(n: int, confidence: float) -> int:

@@ -19,7 +19,8 @@ from stroma.reports.figure import GRID, INK, QUIET, WIDTH_IN, Figure, plotly_fig
 
 _COLOURS = ("#33658a", "#c8553d", "#5a8f5a", "#8f6aa8", "#b58b00", "#2a9d8f", "#9c4a6b", "#5c6b73")
 _COLUMNS = 4
-_MOST_PANELS = 40
+MOST_PANELS = 40
+"""Labels beyond these are in the tables only."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def comparison_figure(comparison: Comparison, value: str) -> Figure:
     Returns:
         The figure. Its table has by, group, subject_id, value, and where a mean is drawn its interval.
     """
-    labels = comparison.values.labels[:_MOST_PANELS]
+    labels = comparison.values.labels[:MOST_PANELS]
     panels = [_panel(comparison, label) for label in labels]
     table = comparison.values.table.filter(pl.col("by").is_in(labels) & pl.col("group").is_in(comparison.groups))
     described = "; ".join(

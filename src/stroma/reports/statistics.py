@@ -24,7 +24,7 @@ from stroma.evaluation.subject_values import (
     subject_values,
 )
 from stroma.evaluation.wording import comparison_lines, method_text, readable_table, sentence
-from stroma.reports.comparison import comparison_figure
+from stroma.reports.comparison import MOST_PANELS, comparison_figure
 from stroma.reports.page import Report, write_csv
 
 
@@ -96,8 +96,9 @@ def count_lines(values: SubjectValues) -> list[str]:
     subjects = values.table["subject_id"].n_unique()
     lines = [f"{plural(used, 'row')} of {values.rows:,} from {plural(subjects, 'subject')}"]
     lines += [f"left out: {plural(count, 'row')} {why}" for why, count in values.dropped.items()]
-    for group, count in values.table.group_by("group").agg(pl.col("subject_id").n_unique()).sort("group").iter_rows():
-        lines.append(f"group {group}: {plural(count, 'subject')}")
+    counts = values.table.group_by("group").agg(pl.col("subject_id").n_unique(), pl.col("n_rows").sum())
+    for group, of_group, rows in counts.sort("group").iter_rows():
+        lines.append(f"group {group}: {plural(of_group, 'subject')}, {plural(rows, 'row')}")
     if values.images_own:
         lines.append("subjects are unknown: each image counts as its own, so results look more certain than they are")
     return lines
@@ -115,6 +116,11 @@ def _read(options: StatsOptions) -> tuple[pl.DataFrame, list[str]]:
         table = table.filter(pl.col("scope") == "image")
         chosen.append("of the scores, those of images are used")
     return table, chosen
+
+
+def _drawn(comparison: Comparison) -> str:
+    labels = len(comparison.values.labels)
+    return f" The first {MOST_PANELS} of {labels} labels are drawn." if labels > MOST_PANELS else ""
 
 
 def _write(
@@ -145,7 +151,7 @@ def _write(
     section.figure(
         comparison_figure(comparison, options.value),
         "comparison",
-        caption=f"{options.value} of each subject by {options.group}. {counts[0]}.",
+        caption=f"{options.value} of each subject by {options.group}. {counts[0]}.{_drawn(comparison)}",
         reading=f"A point is the {options.aggregate} of a subject. {paired}The bar is the mean of the group with its "
         "95 % interval over subjects (Student's t).",
     )
