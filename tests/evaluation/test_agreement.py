@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from stroma.core.errors import InvalidData
-from stroma.evaluation.agreement import border_distances, border_of, compare_masks, tolerances
+from stroma.core.errors import InvalidData, MissingFile, UsageError
+from stroma.evaluation.agreement import border_distances, border_of, compare_masks, read_tolerances, tolerances
 from stroma.study.labels import IGNORE
 
 RNG = np.random.default_rng(0)
@@ -87,3 +87,26 @@ def test_distances_are_pooled_by_subject_and_averaged_over_subjects():
     assert (row["n_subjects"], row["n_pairs"]) == (2, 3)
     assert table.columns[:4] == ["label_name", "label_index", "tolerance_mean", "tolerance_mean_std"]
     assert isinstance(table, pl.DataFrame)
+
+
+def test_tolerances_are_read_back_and_those_of_htc(tmp_path):
+    table = tolerances({0: {"a": [np.float32([1, 2])]}, 1: {"a": [np.float32([5])]}}, ["liver", "spleen ü"])
+    table.write_csv(tmp_path / "tolerances.csv")
+    assert read_tolerances(tmp_path / "tolerances.csv") == {"liver": 1.5, "spleen ü": 5}
+    assert read_tolerances(tmp_path / "tolerances.csv", reduction="q95") == {"liver": 1.95, "spleen ü": 5}
+    of_htc = tmp_path / "nsd_thresholds_semantic.csv"
+    of_htc.write_text("label_name,label_index,tolerance_mean,tolerance_mean_std\ncolon,4,5.319908,1.2\nliver,3,1,0\n")
+    assert read_tolerances(of_htc) == {"colon": 5.319908, "liver": 1}
+
+
+@pytest.mark.parametrize("row", ["liver,-1", "liver,nan", "liver,", "liver,a", "liver,1\nliver,2"])
+def test_tolerances_that_are_none(row, tmp_path):
+    (tmp_path / "a.csv").write_text(f"label_name,tolerance_mean\n{row}\n")
+    with pytest.raises(InvalidData, match="'liver'"):
+        read_tolerances(tmp_path / "a.csv")
+    with pytest.raises(InvalidData, match="tolerance_median"):
+        read_tolerances(tmp_path / "a.csv", reduction="median")
+    with pytest.raises(UsageError, match="'q9'"):
+        read_tolerances(tmp_path / "a.csv", reduction="q9")
+    with pytest.raises(MissingFile):
+        read_tolerances(tmp_path / "b.csv")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -12,10 +14,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from stroma.core.clock import stage
-from stroma.core.errors import InvalidData
+from stroma.core.errors import InvalidData, MissingFile, UsageError, nearest
+from stroma.core.tables import UNREADABLE_TABLE, require_columns
 from stroma.study.labels import IGNORE
 
 Outside = Literal["background", "ignore"]
+_NUMBER = re.compile(r"\d+(\.\d*)?([eE][+-]?\d+)?")
 REDUCTIONS: dict[str, Callable[[NDArray[np.float64]], float]] = {
     "mean": lambda distances: float(distances.mean()),
     "median": lambda distances: float(np.median(distances)),
@@ -162,3 +166,37 @@ def tolerances(
         pairs = sum(part.size > 0 for parts in distances[index].values() for part in parts)
         rows.append({**row, "n_subjects": len(kept), "n_pairs": pairs})
     return pl.DataFrame(rows, schema=TOLERANCES_SCHEMA)
+
+
+def read_tolerances(path: Path | str, *, reduction: str = "mean") -> dict[str, float]:
+    """NSD tolerances by class from `tolerances.csv`, or from a table of thresholds of htc.
+
+    Args:
+        path: CSV with the columns `label_name` and `tolerance_<reduction>`.
+        reduction: One of `REDUCTIONS`.
+
+    Returns:
+        Class → tolerance in pixels.
+
+    Raises:
+        MissingFile: there is no such file.
+        UsageError: an unknown reduction.
+        InvalidData: it lacks these columns, names a class twice, or a tolerance is no number of at least 0.
+    """
+    if reduction not in REDUCTIONS:
+        raise UsageError(f"there is no reduction '{reduction}'", next_step=nearest(reduction, REDUCTIONS))
+    path, column = Path(path), f"tolerance_{reduction}"
+    if not path.is_file():
+        raise MissingFile("there is no such file", where=path)
+    try:
+        table = pl.read_csv(path, infer_schema_length=None)
+    except UNREADABLE_TABLE as error:
+        raise InvalidData(f"is not a readable CSV table ({error})", where=path) from error
+    require_columns(table, ["label_name", column], where=path)
+    found: dict[str, float] = {}
+    for name, text in table.select("label_name", pl.col(column).cast(pl.String)).iter_rows():
+        value = float(text) if text is not None and _NUMBER.fullmatch(text) else -1.0
+        if name is None or name in found or not value >= 0:
+            raise InvalidData(f"has the {column} {text!r} of '{name}', or names it twice", where=path)
+        found[name] = value
+    return found
