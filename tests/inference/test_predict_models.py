@@ -369,3 +369,51 @@ def test_tiles_of_another_resolution_than_the_encoders_are_told(
     tiles = pictures(tmp_path / "tiles", (64, 64))
     assert cli(["embed", str(tiles), "-o", str(tmp_path / "out"), "--encoder", "colour-texture"]) == 0
     assert "resolution not known; colour-texture was trained at 0.5" in capsys.readouterr().out
+
+
+@pytest.mark.proof
+def test_nuclei_maps_of_deepcmorph(tmp_path: Path, deepcmorph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiles = pictures(tmp_path / "tiles", (47, 65))
+    options = ["--weights-dir", str(deepcmorph), "--accept-licence", "--nuclei"]
+    assert cli(["predict", "deepcmorph/crc", str(tiles), "-o", str(tmp_path / "out"), *options]) == 0
+    network = stroma.load_model("deepcmorph/crc", weights_dir=deepcmorph)
+    stored = np.asarray(Pillow.open(tiles / "tile 0.png"))
+    with torch.inference_mode():
+        maps = network.nuclei(torch.from_numpy(stored / np.float32(255)).permute(2, 0, 1)[None])
+    found = np.asarray(Pillow.open(tmp_path / "out" / "nuclei" / "tile%200.png"))
+    np.testing.assert_allclose(found, 255 * maps.nuclei[0, 0].numpy(), atol=0.51)
+    kinds = np.asarray(Pillow.open(tmp_path / "out" / "nuclei" / "tile%200.kind.png"))
+    np.testing.assert_array_equal(kinds, maps.classes[0].argmax(0).numpy())
+    torch.save(SpectrumMLP(channels=3, classes=2).state_dict(), tmp_path / "mlp.pth")
+    other = [
+        "predict",
+        str(tmp_path / "mlp.pth"),
+        str(tiles),
+        "-o",
+        str(tmp_path / "x"),
+        "--prepare",
+        "[]",
+        "--nuclei",
+    ]
+    assert cli(other) == 2
+    assert "--nuclei is for DeepCMorph" in capsys.readouterr().err
+
+
+def test_weights_that_have_changed_are_read_again(tmp_path: Path) -> None:
+    image = saved(tmp_path / "image.npy", torch.rand(1, 3, 8, 8))
+    maps = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        torch.save(SpectrumMLP(channels=3, classes=5).state_dict(), tmp_path / "mlp.pth")
+        options = {
+            "model": str(tmp_path / "mlp.pth"),
+            "inputs": (image,),
+            "output": tmp_path / "out",
+            "prepare": "[]",
+        }
+        predict(PredictOptions.model_validate({**options, "overwrite": True}))
+        maps.append(map_of(tmp_path / "out", "image"))
+    assert not np.array_equal(maps[0], maps[1])
+    with torch.inference_mode():
+        wanted = stroma.load_model(tmp_path / "mlp.pth")(torch.from_numpy(np.load(image)).reshape(-1, 3))
+    np.testing.assert_array_equal(maps[1], wanted.argmax(1).reshape(8, 8))

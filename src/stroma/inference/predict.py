@@ -28,7 +28,7 @@ from stroma.core.verbs import Device, Flag, VerbOptions, VerbResult, Workers, wr
 from stroma.images.image import Image
 from stroma.images.open import open_image
 from stroma.inference.schema import CLASSES_FORMAT, PREDICTIONS_FORMAT, PREDICTIONS_SCHEMA, classes_schema
-from stroma.inference.source import ModelSource, OpenModel
+from stroma.inference.source import ModelSource, OpenModel, forget_models
 from stroma.prepare.inputs import find_inputs
 from stroma.runs.card import ModelCard
 from stroma.runs.run import Run
@@ -70,6 +70,7 @@ class PredictOptions(VerbOptions):
     prepare: str | None = Field(
         None, description="From stored values to the input, for weights that do not tell: '[l1]', '[divide]', '[]'"
     )
+    nuclei: bool = Field(False, description="Also write the nuclei maps of DeepCMorph, one picture for each image")
     weights_dir: Annotated[Path | None, Flag(setting=False)] = Field(None, description="Folder of fetched weights")
     accept_licence: Annotated[bool, Flag(setting=False)] = Field(
         False, description="Accept a licence that forbids commercial use"
@@ -131,7 +132,11 @@ def predict(options: PredictOptions) -> VerbResult:
         )
     if options.inputs and options.output is None:
         raise UsageError("predicting other images needs a folder for the results", next_step="Add --output FOLDER")
+    forget_models()
+    _predictor.cache_clear()
     found = options.source.open()
+    if options.nuclei and found.card.model.name != "deepcmorph":
+        raise UsageError(f"--nuclei is for DeepCMorph; this is '{found.card.model.name}'", where=options.model)
     output = options.output or Path(options.model) / "predictions" / options.images
     items = _foreign_items(options, found) if options.inputs else _study_items(options, found)
     if options.dry_run:
@@ -258,6 +263,7 @@ class _Worker:
                 labels = predictor.predict_labels(image, item.image_id)
             else:
                 probabilities = predictor.predict_classes(image)
+            nuclei = predictor.predict_nuclei(image) if self.options.nuclei else None
         with stage("write"):
             record.unlink(missing_ok=True)
             name = id_to_name(item.image_id)
@@ -266,7 +272,8 @@ class _Worker:
             else:
                 values = dict(zip(found.card.labels.names, map(float, probabilities), strict=True))
                 path = write_json(self.output / f"{name}.json", {"probabilities": values})
-            write_done(record, provenance, [path])
+            more = [] if nuclei is None else write_nuclei(self.output / "nuclei", name, nuclei)
+            write_done(record, provenance, [path, *more])
         return warnings
 
 
@@ -310,6 +317,26 @@ def write_labels(path: Path, labels: NDArray[np.uint8], mapping: LabelMapping) -
     with atomic_path(path) as temporary:
         picture.save(temporary, format="PNG", optimize=False)
     return path
+
+
+def write_nuclei(folder: Path, name: str, maps: NDArray[np.float32]) -> list[Path]:
+    """Write the nuclei maps of one image as two PNGs and return their paths.
+
+    Args:
+        folder: Where to.
+        name: Of the image, for file names.
+        maps: (H, W, 8) probabilities: nuclei, then the seven kinds.
+
+    Returns:
+        `<name>.png`, grey, the probability of a nucleus from 0 to 255; `<name>.kind.png`, the most probable kind of
+        each pixel, 0 to 6 (which kinds they are is not published).
+    """
+    nuclei = PillowImage.fromarray(np.rint(255 * maps[:, :, 0]).astype(np.uint8))
+    with atomic_path(folder / f"{name}.png") as temporary:
+        nuclei.save(temporary, format="PNG", optimize=False)
+    kinds = LabelMapping.of(f"kind_{index}" for index in range(maps.shape[2] - 1))
+    kind = write_labels(folder / f"{name}.kind.png", maps[:, :, 1:].argmax(axis=2).astype(np.uint8), kinds)
+    return [folder / f"{name}.png", kind]
 
 
 def read_labels(path: Path) -> NDArray[np.uint8]:

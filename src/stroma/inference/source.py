@@ -105,6 +105,11 @@ def _open(source: ModelSource) -> OpenModel:
     return OpenModel(card, tuple(chosen), weights, None, chosen)
 
 
+def forget_models() -> None:
+    """Look at files again when a model is opened next: they may have changed since."""
+    _open.cache_clear()
+
+
 def _foreign_card(source: ModelSource, description: Any) -> ModelCard:
     from stroma.runs.foreign import card_of
 

@@ -74,7 +74,7 @@ stroma predict weights.pth IMAGES -o out --architecture unet --prepare '[divide]
 | segmentation, patch and pixel networks | a PNG of class indices per image |
 | UneXt101 and other single sigmoid maps | the same, 1 from the threshold on (0.45 for `glomeruli`) |
 | superpixel classifiers | the same; about 1,000 superpixels of the colours, each with one class |
-| DeepCMorph, image classifiers | `predictions.parquet`: class, its probability, all probabilities |
+| DeepCMorph, image classifiers | `predictions.parquet`: class, its probability, all probabilities; `--nuclei`: its maps |
 | median-spectrum networks | the same, from the median of the image's normalised spectra without black pixels |
 
 Channels, wavelengths (1 nm), resolution (20 %) and the range of values are compared with the model's card: what
