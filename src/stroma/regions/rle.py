@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from stroma.core.errors import InvalidData, UsageError
 
 _CACHE_WORDS = 1 << 16
-_PAINT_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -71,11 +70,7 @@ class Runs:
         """
         rows = sample_positions(y, h, downsample)
         columns = sample_positions(x, w, downsample)
-        mask = np.zeros((len(rows), len(columns)), dtype=bool)
-        column, low, high = self._segments(columns, rows)
-        for part in _portions(high - low, _PAINT_PIXELS):
-            _paint(mask, column[part], low[part], high[part])
-        return mask
+        return _paint((len(rows), len(columns)), *self._segments(columns, rows))
 
     def _segments(
         self, columns: NDArray[np.int64], rows: NDArray[np.int64]
@@ -119,21 +114,20 @@ def _counting(first: NDArray[np.int64], amount: NDArray[np.int64]) -> NDArray[np
     return np.asarray(np.arange(int(amount.sum())) + np.repeat(first - offset, amount), dtype=np.int64)
 
 
-def _portions(amount: NDArray[np.int64], limit: int) -> list[slice]:
-    """Slices of consecutive entries whose sums are at most about `limit`."""
-    if not len(amount):
-        return []
-    group = np.cumsum(amount) // limit
-    cuts = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(amount)]
-    return [slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
-
-
 def _paint(
-    mask: NDArray[np.bool_], column: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]
-) -> None:
-    """Set the rows `low` to `high` of each column."""
-    amount = high - low
-    mask[_counting(low, amount), np.repeat(column, amount)] = True
+    shape: tuple[int, int], column: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """A mask with the rows `low` to `high` of each column set; stretches of a column do not overlap.
+
+    Where a stretch begins stands 1, where it has ended -1; adding each row to the next one fills it.
+    """
+    edges = np.zeros((shape[0] + 1, shape[1]), dtype=np.int8)
+    if len(column):
+        edges[low, column] = 1
+        edges[high, column] -= 1
+        for row in range(int(low.min()) + 1, min(int(high.max()) + 1, shape[0])):
+            np.add(edges[row], edges[row - 1], out=edges[row])
+    return edges[:-1].view(np.bool_)
 
 
 _CHECK_SIZE = "Check the runs, and that height and width are those of the image they were made on"
