@@ -6,7 +6,7 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from stroma.cli.main import run
-from stroma.core.errors import InvalidData
+from stroma.core.errors import InvalidData, UsageError
 from stroma.core.provenance import Provenance
 from stroma.core.tables import write_table
 from stroma.reports.page import Report
@@ -167,6 +167,30 @@ def test_a_table_of_htc_without_labels_and_wavelengths_is_drawn(tmp_path):
     folder = written(tmp_path, rows(), labels=None, wavelengths_nm=None)
     report(ReportOptions(inputs=(folder,)))
     assert (folder / "tables" / "label-liver.csv").read_text().startswith("label,channel,mean")
+
+
+def test_groups_are_drawn_apart_and_their_numbers_written(tmp_path):
+    table = rows().with_columns(
+        pl.when(pl.col("image_id").str.ends_with("#0"))
+        .then(pl.lit("perfused"))
+        .otherwise(pl.lit("ischaemic"))
+        .alias("s"),
+        pl.col("image_id").hash(0).alias("many"),
+    )
+    folder = written(tmp_path, table)
+    report(ReportOptions(inputs=(folder,), by="s"))
+    numbers = pl.read_csv(folder / "tables" / "label-liver.csv")
+    assert numbers.columns[:3] == ["label", "group", "wavelength_nm"]
+    assert set(numbers["group"]) == {"perfused", "ischaemic"} and set(numbers["n_images"]) == {4}
+    mine = table.filter((pl.col("s") == "perfused") & (pl.col("label_name") == "liver"))
+    expected = np.mean(np.stack(mine["median_normalized_spectrum"].to_list()), axis=0)
+    np.testing.assert_allclose(numbers.filter(pl.col("group") == "perfused")["mean"], expected, rtol=1e-5)
+    with pytest.raises(UsageError, match="no column 'perfusion'"):
+        report(ReportOptions(inputs=(folder,), by="perfusion", overwrite=True))
+    with pytest.raises(UsageError, match="has 8 values, where 1 to 6"):
+        report(ReportOptions(inputs=(folder,), by="many", overwrite=True))
+    with pytest.raises(UsageError, match="one value a row"):
+        report(ReportOptions(inputs=(folder,), by="median_spectrum", overwrite=True))
 
 
 def test_an_empty_table_is_named(tmp_path):

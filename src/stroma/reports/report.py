@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -44,7 +44,14 @@ class ReportOptions(VerbOptions):
         None, description="The page (default: report.html in the folder, if it is one)"
     )
     images: int = Field(8, ge=0, le=40, description="Images of each run to show with their predictions")
+    by: str | None = Field(
+        None, description="Column of median spectra whose values are drawn apart, such as perfusion_state"
+    )
     tiles: int = Field(400, ge=0, le=2_000, description="Dots of each feature map that show their tile on hover")
+
+    def settings(self) -> dict[str, Any]:
+        """What a page depends on; without groups as before there were any."""
+        return {key: value for key, value in super().settings().items() if key != "by" or value is not None}
 
 
 def report(options: ReportOptions) -> VerbResult:
@@ -149,7 +156,7 @@ def _assemble(
         if kind == "run":
             add_run(page, folder, group=group, images=options.images)
         elif kind == "medians":
-            add_medians(page, folder, group=group)
+            add_medians(page, folder, group=group, by=options.by)
         else:
             add_features(page, folder, group=group, tiles=options.tiles)
     return page

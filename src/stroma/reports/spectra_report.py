@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from stroma.core.errors import InvalidData
@@ -13,7 +14,7 @@ from stroma.reports.figure import count
 from stroma.reports.page import Report, ReportSection
 from stroma.reports.parameter_values import parameter_figure, parameter_table, present_parameters
 from stroma.reports.spectra import ClassSpectra, class_spectra, spectra_figure
-from stroma.reports.spectra_label import label_figure, table_of_labels
+from stroma.reports.spectra_label import GroupSpectra, counts_text, label_figure, label_groups, table_of_labels
 from stroma.reports.spectra_views import discriminants, principal_components, view_figure
 from stroma.spectra.medians import Spectrum
 from stroma.study.labels import LabelMapping
@@ -37,7 +38,7 @@ def medians_subtitle(folder: Path) -> str:
     return f"Median spectra of {labels} in {images} of {subjects}."
 
 
-def add_medians(page: Report, folder: Path, *, group: str = "") -> None:
+def add_medians(page: Report, folder: Path, *, group: str = "", by: str | None = None) -> None:
     """Add the sections about the table that `stroma medians` wrote into a folder.
 
     Figures are of one annotation; annotators are never merged.
@@ -46,9 +47,11 @@ def add_medians(page: Report, folder: Path, *, group: str = "") -> None:
         page: The report.
         folder: With `medians.parquet`.
         group: Heading above the sections, where the page is about several things.
+        by: Column whose values are drawn apart in the figures of labels.
 
     Raises:
         InvalidData: the table has no rows.
+        UsageError: it has no column `by`, or that has too many values.
     """
     path = folder / MEDIANS_FILE
     table = read_table(path, format=TABLE_FORMAT)
@@ -76,7 +79,7 @@ def add_medians(page: Report, folder: Path, *, group: str = "") -> None:
             reading="Thick line: mean over subjects. Band: one standard deviation over subjects. Thin lines: "
             "subjects. Grey: the other labels.",
         )  # fmt: skip
-    _add_labels(page.section("Each label", group=group), classes, labels, nm)
+    _add_labels(page.section("Each label", group=group), label_groups(rows, labels, _NORMALISED, by), nm)
     _add_parameters(page.section("Tissue parameters", group=group), rows, labels)
     _add_views(page.section("How labels differ", group=group), classes, labels)
     page.section("Limits", group=group).limits(_limits(table, rows, annotation))
@@ -99,23 +102,23 @@ def _labels(stored: object, rows: pl.DataFrame) -> LabelMapping:
     return LabelMapping.of(rows.sort(*order, "label")["label"].unique(maintain_order=True))
 
 
-def _add_labels(
-    section: ReportSection, classes: list[ClassSpectra], labels: LabelMapping, nm: list[float] | None
-) -> None:
+def _add_labels(section: ReportSection, groups: dict[str, list[GroupSpectra]], nm: list[float] | None) -> None:
     section.text(
         "Each figure lies beside this page as PDF, SVG and PNG, of the width of one column of a journal (89 mm)."
     )
-    for entry in classes:
-        x = pl.Series(nm).to_numpy() if nm else pl.int_range(len(entry.mean), eager=True).cast(pl.Float64).to_numpy()
+    for name, ones in groups.items():
+        x = np.asarray(nm if nm else np.arange(len(ones[0].spectra.mean)), np.float64)
         section.figure(
-            label_figure(entry, labels.colour(entry.name), x, has_nm=bool(nm), column=_NORMALISED),
-            f"label-{entry.name}",
-            caption=f"{entry.name}: {count(len(entry.subjects), 'subject')}, {count(entry.n_images, 'image')}",
+            label_figure(ones, x, has_nm=bool(nm), column=_NORMALISED),
+            f"label-{name}",
+            caption=f"{name}; {counts_text(ones)}",
             pdf=True,
         )
+    grouped = any(one.group for ones in groups.values() for one in ones)
     section.table(
-        table_of_labels(classes), "labels", caption="Subjects and images of each label",
-        headers={"label": "Label", "n_subjects": "Subjects", "n_images": "Images"},
+        table_of_labels(groups), "labels", caption="Subjects and images of each label",
+        headers={"label": "Label", **({"group": "Group"} if grouped else {}),
+                 "n_subjects": "Subjects", "n_images": "Images"},
     )  # fmt: skip
 
 
