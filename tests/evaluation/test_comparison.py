@@ -272,3 +272,26 @@ def test_a_condition_that_is_none_is_told() -> None:
         filter_rows(table, "colour = 'red'")
     with pytest.raises(UsageError, match="no row fulfils"):
         filter_rows(table, "value > 3")
+
+
+def test_a_group_of_lists_is_refused() -> None:
+    table = rows(("A", "x", 1.0)).with_columns(group=pl.concat_list("group"))
+    with pytest.raises(InvalidData, match="'group' holds List\\(String\\) in each row, one name is needed"):
+        values_of(table)
+
+
+def test_a_column_without_any_value_is_told() -> None:
+    table = rows(("A", "x", 1.0), ("B", "y", 2.0)).with_columns(value=pl.lit(None))
+    with pytest.raises(
+        InvalidData, match="no row with a value of 'value' and a group. Left out: 2 rows without value"
+    ):
+        values_of(table)
+    with pytest.raises(InvalidData, match="no row with a value"):
+        values_of(table.clear())
+
+
+def test_many_labels_without_a_finding_are_counted_in_the_sentence() -> None:
+    table = measured({"a": 0.0, "b": 0.3}, subjects=12, labels=tuple("0123456789"))
+    text = sentence(compare_groups(values_of(table, by="label"), paired=True), "fraction", by="label")
+    assert "fraction differed in 1, label 0 (0.3" in text
+    assert "and not significantly in the other 9 (p " in text

@@ -95,6 +95,13 @@ def subject_values(
     if len(set(columns)) < len(columns):
         raise UsageError("value, group, subject and by have to be different columns", where=where)
     _check_numbers(table, value, where)
+    for column in columns[1:]:
+        if table.schema[column].is_nested() or table.schema[column] == pl.Binary:
+            raise InvalidData(
+                f"'{column}' holds {table.schema[column]} in each row, one name is needed",
+                where=where,
+                next_step="Choose a column of texts or numbers",
+            )
     _check_kinds(table, {group, by or ""}, where)
     wanted = {name: table[name].cast(pl.String) for name in columns[1:]}
     rows = pl.DataFrame(

@@ -10,6 +10,8 @@ import polars as pl
 from stroma.core.text import plural
 from stroma.evaluation.comparison import MIXED, Comparison
 
+_MOST_OTHERS = 5
+"""Labels without a difference that the sentence names one by one."""
 _CORRECTIONS = {"holm": "Holm", "bh": "Benjamini-Hochberg", "none": "no"}
 
 
@@ -147,11 +149,19 @@ def _several(
         named = _listed([f"{p['group_a']} and {p['group_b']} ({_short(p)})" for p in between])
         pairwise = f", namely between {named}, {p_values} over {len(pairs)} pairs." if found and between else "."
         return f"{text}){pairwise}"
-    names = _listed([f"{row['by']} ({_short(row)})" for row in found])
+    names = _listed([f"{label_title(row['by'], by)} ({_short(row)})" for row in found])
     start = f"Of {len(tested)} values of {by} compared between {groups} ({how})"
     verdict = f"{value} differed in {len(found)}, {names}" if found else f"{value} differed significantly in none"
-    others = _listed([f"{row['by']} ({p_text(row['p_corrected'])})" for row in rest])
+    others = _listed([f"{label_title(row['by'], by)} ({p_text(row['p_corrected'])})" for row in rest])
+    if len(rest) > _MOST_OTHERS:
+        least = min(row["p_corrected"] for row in rest)
+        others = f"the other {len(rest)} ({p_text(least).replace('=', '≥' if least < 0.995 else '=')})"
     return f"{start}, {verdict}" + (f", and not significantly in {others}." if found and rest else ".")
+
+
+def label_title(label: str, by: str | None) -> str:
+    """A label as it is called in text: `cluster 3` where it is only a number."""
+    return f"{by} {label}" if by and label.isdecimal() else label
 
 
 def _short(row: Mapping[str, Any]) -> str:

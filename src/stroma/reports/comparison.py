@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
 from plotly.subplots import make_subplots
 
 from stroma.evaluation.comparison import Comparison
 from stroma.evaluation.mean_tests import mean_interval
-from stroma.evaluation.wording import number, p_text
+from stroma.evaluation.wording import label_title, number, p_text
 from stroma.reports.figure import GRID, INK, QUIET, WIDTH_IN, Figure, plotly_figure, plotly_text, static_style
 
 _COLOURS = ("#33658a", "#c8553d", "#5a8f5a", "#8f6aa8", "#b58b00", "#2a9d8f", "#9c4a6b", "#5c6b73")
@@ -39,18 +40,19 @@ class _Panel:
         return [0.85 if subject in self.used else 0.3 for subject in self.values[group]]
 
 
-def comparison_figure(comparison: Comparison, value: str) -> Figure:
+def comparison_figure(comparison: Comparison, value: str, by: str | None = None) -> Figure:
     """Draw the values of all subjects in all groups, one panel a label.
 
     Args:
         comparison: The comparison.
         value: Name of the value, for the axis.
+        by: What the labels are, for titles such as `cluster 3`.
 
     Returns:
         The figure. Its table has by, group, subject_id, value, and where a mean is drawn its interval.
     """
     labels = comparison.values.labels[:MOST_PANELS]
-    panels = [_panel(comparison, label) for label in labels]
+    panels = [_panel(comparison, label, by) for label in labels]
     table = comparison.values.table.filter(pl.col("by").is_in(labels) & pl.col("group").is_in(comparison.groups))
     described = "; ".join(
         (f"{panel.title}: " if panel.title else "")
@@ -66,7 +68,7 @@ def comparison_figure(comparison: Comparison, value: str) -> Figure:
     )
 
 
-def _panel(comparison: Comparison, label: str) -> _Panel:
+def _panel(comparison: Comparison, label: str, by: str | None) -> _Panel:
     mine = comparison.values.table.filter(pl.col("by") == label)
     values = []
     for group in comparison.groups:
@@ -91,7 +93,7 @@ def _panel(comparison: Comparison, label: str) -> _Panel:
         points = [(places[i][subject], found[subject]) for i, found in enumerate(values) if subject in found]
         if len(points) > 1:
             lines.append((subject, points))
-    return _Panel(label, below, values, means, lines, frozenset(used))
+    return _Panel(label_title(label, by), below, values, means, lines, frozenset(used))
 
 
 def _places(values: Sequence[dict[str, float]]) -> list[dict[str, float]]:
@@ -121,8 +123,10 @@ def _static(panels: Sequence[_Panel], comparison: Comparison, value: str) -> Can
     rows, columns = _grid(panels)
     groups = comparison.groups
     width = min(WIDTH_IN, columns * max(2.4, 0.55 * len(groups) + 1.2) + 0.4)
+    legend = sum(map(len, groups)) * columns > 10 * width  # letters of this size that fit below the panels
+    height = 0.5 + 2.1 * rows + (0.16 * math.ceil(len(groups) / _legend_columns(groups)) if legend else 0)
     with static_style():
-        canvas = Canvas(figsize=(width, 0.5 + 2.1 * rows), layout="constrained")
+        canvas = Canvas(figsize=(width, height), layout="constrained")
         axes = canvas.subplots(rows, columns, sharey=True, squeeze=False)
         for place, cell in enumerate(axes.flat):
             if place >= len(panels):
@@ -151,18 +155,19 @@ def _static(panels: Sequence[_Panel], comparison: Comparison, value: str) -> Can
             title = f"{panel.title}\n{panel.below}" if panel.title else panel.below
             cell.set_title(title, fontsize=7.5)
             cell.set_xlim(-0.5, len(groups) - 0.4)
-            cell.set_xticks(range(len(groups)), [_short(g, len(groups)) for g in groups])
-            if len(groups) > 2 or max(len(_short(g, len(groups))) for g in groups) > 12:
-                cell.tick_params(axis="x", labelrotation=30)
+            cell.set_xticks(range(len(groups)), [""] * len(groups) if legend else groups)
             cell.tick_params(axis="x", length=0)
             cell.grid(axis="y", color=GRID)
+        if legend:
+            marks = [Line2D([], [], marker="o", linestyle="", markersize=4, color=_COLOURS[i % len(_COLOURS)])
+                     for i in range(len(groups))]  # fmt: skip
+            canvas.legend(marks, groups, loc="outside upper center", ncols=_legend_columns(groups), handletextpad=0.2)
         canvas.supylabel(value, fontsize=8, color=INK)
     return canvas
 
 
-def _short(name: str, groups: int) -> str:
-    longest = 22 if groups <= 3 else 14
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+def _legend_columns(groups: Sequence[str]) -> int:
+    return max(1, min(len(groups), int(90 / (max(map(len, groups)) + 4))))
 
 
 def _interactive(panels: Sequence[_Panel], comparison: Comparison, value: str) -> Any:
@@ -173,7 +178,7 @@ def _interactive(panels: Sequence[_Panel], comparison: Comparison, value: str) -
     ]
     figure = make_subplots(
         rows=rows, cols=columns, shared_yaxes="all", subplot_titles=titles, horizontal_spacing=0.03,
-        vertical_spacing=min(0.3, 110 / (60 + 280 * rows)), figure=plotly_figure(),
+        vertical_spacing=min(0.3, 80 / (60 + 280 * rows)), figure=plotly_figure(),
     )  # fmt: skip
     names = [plotly_text(group) for group in comparison.groups]
     for number_, panel in enumerate(panels):
@@ -200,10 +205,19 @@ def _interactive(panels: Sequence[_Panel], comparison: Comparison, value: str) -
                     error_y=bar if np.isfinite(low) else None,
                     hovertemplate=f"{names[i]}: mean %{{y:.4g}}<extra></extra>", **place,
                 )  # fmt: skip
+    many = sum(map(len, names)) * columns > 100
+    for i, name in enumerate(names if many else ()):
+        figure.add_scatter(
+            x=[None], y=[None], mode="markers", name=name, marker={"color": _COLOURS[i % len(_COLOURS)], "size": 8}
+        )
     figure.update_xaxes(
-        tickvals=list(range(len(names))), ticktext=names, range=[-0.5, len(names) - 0.4], showgrid=False
-    )
+        tickvals=[] if many else list(range(len(names))), ticktext=names, range=[-0.5, len(names) - 0.4],
+        showgrid=False,
+    )  # fmt: skip
+    figure.update_layout(legend={"orientation": "h", "x": 0, "y": 0.99, "yanchor": "top", "yref": "container"})
     figure.update_yaxes(title={"text": plotly_text(value), "standoff": 12}, automargin=True, col=1)
     figure.update_annotations(font={"size": 12})
-    figure.update_layout(height=110 + 280 * rows, margin={"l": 70, "r": 20, "t": 60, "b": 60}, hovermode="closest")
+    figure.update_layout(
+        height=110 + 280 * rows, margin={"l": 70, "r": 20, "t": 100 if many else 60, "b": 60}, hovermode="closest"
+    )
     return figure

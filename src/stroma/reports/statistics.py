@@ -149,7 +149,7 @@ def _write(
     paired = "Lines join the values of a subject. " if comparison.paired or options.test == "mixed" else ""
     paired += "Pale points are subjects without a partner, which no test used. " if comparison.left_out else ""
     section.figure(
-        comparison_figure(comparison, options.value),
+        comparison_figure(comparison, options.value, options.by),
         "comparison",
         caption=f"{options.value} of each subject by {options.group}. {counts[0]}.{_drawn(comparison)}",
         reading=f"A point is the {options.aggregate} of a subject. {paired}The bar is the mean of the group with its "
