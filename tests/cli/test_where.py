@@ -70,3 +70,20 @@ def test_training_prediction_and_evaluation(study: Path, tmp_path: Path, capsys:
     scores = pl.read_parquet(run / "tables" / "validation" / "scores.parquet")
     assert set(scores["image_id"].drop_nulls()) - {""} == {second}
     assert command(["predict", str(run), "--where", "subject_id = 'P009'"]) == 2
+
+
+def test_images_are_listed_with_the_annotations_that_are_meant(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(["inspect", str(study), "--json", "--where", f"subject_id = '{SUBJECT}' AND label = 'red'"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["images"] == 2 and all(name.endswith("@polygon#annotator1") for name in found["names"])
+    assert all(Path(path).is_file() for path in found["paths"])
+    assert command(["inspect", str(study), "--where", "subject_id = 'P009'"]) == 0
+    assert "images: 0" in capsys.readouterr().out
+
+
+def test_divisions_are_shown_for_the_images_that_are_left(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["split", str(study), "--json", "--where", "image_id LIKE '%#2021_04_01_%'"]) == 0
+    sets = json.loads(capsys.readouterr().out)["sets"]
+    assert sum(row["n_images"] for row in sets if row["fold"] == "fold_0") == 4

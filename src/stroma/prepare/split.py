@@ -23,6 +23,7 @@ from stroma.study.config import SplitRule
 from stroma.study.division import divide, image_labels
 from stroma.study.htc.specs import DataSpec, read_data_spec, write_data_specs
 from stroma.study.schema import SPLITS_FORMAT
+from stroma.study.selection import Where
 from stroma.study.split_summary import missing_labels, split_table
 from stroma.study.splits import Splits
 from stroma.study.study import Study, open_study
@@ -34,6 +35,7 @@ class SplitOptions(VerbOptions):
     """Options of `stroma split`; what is not given is taken from `study.yaml`."""
 
     study: Annotated[Path, Flag(argument=True, setting=False)] = Field(description="study.yaml, or its folder")
+    where: Where = None
     output: Annotated[Path | None, Flag(short="-o", setting=False)] = Field(
         None, description="Write it: .parquet, .csv, or .json for htc (default: only show)"
     )
@@ -67,7 +69,7 @@ def split(options: SplitOptions) -> VerbResult:
     Args:
         options: The study, and how to divide it.
     """
-    study = open_study(options.study)
+    study = open_study(options.study, options.where)
     rule = _rule(study, options)
     spec = _spec(options.file, study)
     splits = spec.splits if spec is not None else divide(study, rule)

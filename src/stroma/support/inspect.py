@@ -13,6 +13,8 @@ from stroma.core.clock import StageClock
 from stroma.core.files import canonical_json
 from stroma.core.items import Done, map_items
 from stroma.core.verbs import Inputs, VerbOptions, VerbResult
+from stroma.study.selection import Where, select
+from stroma.study.study import open_study
 from stroma.support.describe import describe
 from stroma.support.description import Description
 
@@ -24,10 +26,12 @@ class InspectOptions(VerbOptions):
 
     Attributes:
         inputs: Files and folders of any kind.
+        where: Which images of studies are listed.
         with_identifiers: Whether what patient files of cameras (`*.xml`) say of patients is shown.
     """
 
     inputs: Inputs
+    where: Where = None
     with_identifiers: bool = Field(False, description="Show names, birth dates and ids in patient files of cameras")
 
 
@@ -36,8 +40,11 @@ def inspect(options: InspectOptions) -> VerbResult:
 
     Images, slides, tables, documents, studies, runs and results of Stroma are recognised by their content. What
     could identify a patient is not shown: no slide labels, no scanner or DICOM headers, no text and no cells of
-    tables. With --with-identifiers patient files of cameras are shown whole.
+    tables. With --with-identifiers patient files of cameras are shown whole. With --where the images of studies that
+    fulfil a condition are listed, with the annotations that are meant.
     """
+    if options.where is not None:
+        return _images(options)
     found: list[tuple[Path, Description]] = []
     failed = []
     clock = StageClock()
@@ -54,6 +61,16 @@ def inspect(options: InspectOptions) -> VerbResult:
         done=len(found),
         failed=failed,
         clock=clock,
+    )
+
+
+def _images(options: InspectOptions) -> VerbResult:
+    """List the images of studies that fulfil a condition."""
+    found = list(select([open_study(path) for path in options.inputs], options.where))
+    return VerbResult(
+        lines=[f"{recording.name}  {recording.path}" for recording in found],
+        details={"names": [recording.name for recording in found], "paths": [str(one.path) for one in found]},
+        summary={"images": len(found), "subjects": len({(one.study.name, one.subject_id) for one in found})},
     )
 
 
