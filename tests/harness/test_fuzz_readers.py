@@ -110,6 +110,18 @@ def arrays(folder: Path) -> list[Path]:
     return [folder / name for name in ("packed.mat", "plain.mat", "cube.npy", "plain.npz", "packed.npz")]
 
 
+def hdf5(folder: Path) -> list[Path]:
+    h5py = pytest.importorskip("h5py")
+    cube = np.ascontiguousarray(STACK[:, :9, :11])
+    with h5py.File(folder / "a.mat", "w", userblock_size=512) as file:
+        data = file.create_dataset("hsi", data=cube, chunks=(2, 4, 4), compression="gzip", shuffle=True)
+        data.attrs["MATLAB_class"] = np.bytes_("uint16")
+        file["wavelengths"] = np.linspace(500.0, 600.0, 3)
+    with h5py.File(folder / "b.h5", "w", libver="latest") as file:
+        file.create_group("g").create_dataset("x", data=cube, chunks=(2, 3, 4), compression="lzf", fletcher32=True)
+    return [folder / "a.mat", folder / "b.h5"]
+
+
 def envi(folder: Path) -> list[Path]:
     """Headers; the reader puts a data file of 1,000 bytes beside each."""
     common = "samples = 5\nlines = 4\nbands = 3\ndata type = 12\nbyte order = 0\nheader offset = 10\n"
@@ -172,6 +184,7 @@ KINDS = {
     "zarr": zarr,
     "tivita": tivita,
     "arrays": arrays,
+    "hdf5": hdf5,
     "envi": envi,
     "png": png,
     "jpeg": jpeg,

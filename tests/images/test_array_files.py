@@ -133,8 +133,8 @@ def test_a_small_archive_cannot_claim_a_huge_array(tmp_path):
 def test_matlab_7_3_says_how_to_convert(tmp_path):
     path = tmp_path / "a.mat"
     path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(508) + struct.pack("<HH", 0x200, 0x4D49) + b"\x89HDF\r\n\x1a\n")
-    with pytest.raises(UnreadableImage, match=r"version 7\.3.*'-v7'.*h5py"):
-        open_image(path)
+    with pytest.raises(UnreadableImage, match=r"version 7\.3.*reader='hdf5'.*'-v7'"):
+        open_image(path, reader="matlab")
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no shared data")

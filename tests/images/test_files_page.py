@@ -24,6 +24,8 @@ from stroma.study.recording import Recording
 
 PAGE = (Path(__file__).parents[2] / "docs" / "files.md").read_text(encoding="utf-8")
 IMPORTS = sorted(set(re.findall(r"from (stroma[\w.]*) import ([\w, ]+)", PAGE)))
+h5py = pytest.importorskip("h5py")
+
 TIME = "2021_04_15_09_22_02"
 NAME = f"P086#{TIME}"
 CUBE = np.add.outer(np.linspace(0.1, 0.5, 480), np.linspace(0, 0.4, 640))[:, :, None] * np.float32([1, 0.9, 0.8])
@@ -57,6 +59,8 @@ def write_cubes(folder):
     (folder / "a.hdr").write_text(ENVI)
     SMALL.tofile(folder / "a.raw")
     scipy.io.savemat(folder / "a.mat", {"hsi": SMALL, "wl": NM})
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["hsi"] = SMALL
     np.savez(folder / "a.npz", hsi=SMALL, wl=NM)
     np.save(folder / "a.npy", SMALL)
     tifffile.imwrite(folder / "a.tif", np.moveaxis(SMALL, 2, 0), photometric="minisblack")
@@ -70,6 +74,7 @@ def write_cubes(folder):
     return {
         "*.hdr": folder / "a.hdr",
         "*.mat": folder / "a.mat",
+        "*.h5": folder / "a.h5",
         "*.npz": folder / "a.npz",
         "*.npy": folder / "a.npy",
         "*.tif": folder / "a.tif",

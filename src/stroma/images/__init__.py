@@ -11,6 +11,7 @@ registry = Registry(
         "tivita": "stroma.images.tivita:TivitaImage",
         "store": "stroma.images.store:StoreImage",
         "envi": "stroma.images.envi:EnviImage",
+        "hdf5": "stroma.images.hdf5_cube:Hdf5Image",
         "matlab": "stroma.images.matlab:MatlabImage",
         "numpy": "stroma.images.numpy_cube:NumpyImage",
         "ome_zarr": "stroma.images.ome_zarr:OmeZarrImage",

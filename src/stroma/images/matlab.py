@@ -125,8 +125,7 @@ def _refuse_hdf5(path: Path) -> None:
         raise UnreadableImage(f"cannot be opened ({error.strerror or error})", where=path) from error
     if head.startswith(_HDF5) or head[512:].startswith(_HDF5):
         raise UnreadableImage(
-            "is a MATLAB file of version 7.3 (HDF5), which is not read",
+            "is a MATLAB file of version 7.3 (HDF5), which this reader does not read",
             where=path,
-            next_step="In MATLAB: save('new.mat', 'name', '-v7'). In Python with h5py: "
-            f"numpy.save('new.npy', h5py.File({path.name!r})['name'][()].T)",
+            next_step="Open it with reader='hdf5', or save it anew in MATLAB: save('new.mat', 'name', '-v7')",
         )

@@ -12,7 +12,9 @@ from stroma.core.errors import MissingFile, StromaError, UnreadableImage, UsageE
 from stroma.images import registry
 from stroma.images.image import Image
 
-READERS = ("tivita", "store", "envi", "matlab", "numpy", "ome_zarr", "zarr", "czi", "openslide", "tiff", "picture")
+READERS = (
+    "tivita", "store", "envi", "hdf5", "matlab", "numpy", "ome_zarr", "zarr", "czi", "openslide", "tiff", "picture",
+)  # fmt: skip
 """Our readers, in the order in which they are asked; each has `suffixes` and `accepts(path) -> bool`."""
 
 

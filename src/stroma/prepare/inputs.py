@@ -23,7 +23,7 @@ from stroma.study.listing import is_hidden, list_files
 from stroma.study.patterns import without_suffix
 from stroma.study.study import open_study
 
-_CUBE_READERS = ("tivita", "envi", "matlab", "numpy", "zarr")
+_CUBE_READERS = ("tivita", "envi", "hdf5", "matlab", "numpy", "zarr")
 _NO_STUDY = "Describe the images with 'stroma init FOLDER' and name its study.yaml"
 
 

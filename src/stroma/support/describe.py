@@ -11,6 +11,7 @@ import numpy as np
 from stroma.core.errors import StromaError
 from stroma.images import registry as images
 from stroma.images.envi import EnviImage
+from stroma.images.hdf5_cube import Hdf5Image
 from stroma.images.matlab import MatlabImage
 from stroma.images.numpy_cube import NumpyImage
 from stroma.images.open import READERS, missing, open_image
@@ -70,6 +71,8 @@ def _image(path: Path) -> Description:
             kind = "ENVI cube"
         elif isinstance(image, MatlabImage):
             kind = f"cube in a MATLAB file (variable {image.variable})"
+        elif isinstance(image, Hdf5Image):
+            kind = f"cube in an HDF5 file (array {image.variable})"
         elif isinstance(image, NumpyImage):
             kind = f"cube in a NumPy file (array {image.variable})" if image.variable else "cube in a NumPy file"
         elif isinstance(image, ZarrImage):
