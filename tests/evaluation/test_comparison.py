@@ -245,6 +245,13 @@ def test_tables_are_read_in_any_form_and_put_together(tmp_path: Path) -> None:
         read_tables([one, one])
 
 
+def test_a_folder_names_the_tables_in_it(tmp_path: Path) -> None:
+    (tmp_path / "run" / "tables" / "test").mkdir(parents=True)
+    rows(("A", "x", 1.5)).write_parquet(tmp_path / "run" / "tables" / "test" / "scores.parquet")
+    with pytest.raises(UsageError, match="a table is needed. Its tables are tables/test/scores.parquet"):
+        read_tables([tmp_path / "run"])
+
+
 def test_a_damaged_table_is_named(tmp_path: Path) -> None:
     path = tmp_path / "t.feather"
     path.write_bytes(b"no feather")

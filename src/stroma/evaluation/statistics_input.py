@@ -111,6 +111,13 @@ def filter_rows(table: pl.DataFrame, where: str) -> pl.DataFrame:
 
 
 def _read(path: Path) -> pl.DataFrame:
+    if path.is_dir():
+        tables = sorted(file.relative_to(path).as_posix() for file in path.rglob("*.parquet"))
+        raise UsageError(
+            "is a folder, a table is needed",
+            where=path,
+            next_step=f"Its tables are {', '.join(tables[:12])}" if tables else "It holds no Parquet table",
+        )
     if path.suffix.lower() not in _FEATHER:
         return read_any_table(path)
     if not path.is_file():
