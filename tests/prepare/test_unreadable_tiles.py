@@ -35,7 +35,7 @@ def test_an_unreadable_tile_fails_the_slide_and_is_named(tmp_path: Path, more: l
     jpeg_slide(tmp_path / "in" / "b.tiff")
     assert run(command(tmp_path, "--save-images", *more)) == 3
     message = failures(tmp_path / "out")["a"]
-    assert "x=256 y=512 w=256 h=256" in message
+    assert "x=256 y=512 w=256 h=256" in message and "--skip-unreadable" in message
     assert not list((tmp_path / "out").rglob("a.done.json"))
 
 

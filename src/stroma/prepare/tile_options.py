@@ -70,7 +70,7 @@ class TileOptions(TissueSettings):
         0.5, ge=0, le=1, description="Smallest fraction of a tile in the regions; 0 keeps all and adds the columns"
     )
     tma: bool = Field(False, description="Take the cores of a tissue microarray instead of a grid of tiles")
-    skip_unreadable: bool = Field(
+    skip_unreadable: Annotated[bool, Flag(setting=False)] = Field(  # what could be read is the same
         False, description="Leave out tiles that cannot be read, and name them, instead of failing the slide"
     )
     save_images: bool = Field(False, description="Also write each tile as an image file")

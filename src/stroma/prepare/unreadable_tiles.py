@@ -42,7 +42,7 @@ def read_or_name(image: Image, tile: Mapping[str, Any], read: Read) -> NDArray[A
         raise UnreadableImage(
             f"{error.what}, in the tile x={x} y={y} w={w} h={h}",
             where=image.path,
-            next_step=error.next_step or "Copy the slide again, or go on without such tiles: --skip-unreadable",
+            next_step="Copy or export the slide again, or go on without such tiles: --skip-unreadable",
         ) from error
 
 
