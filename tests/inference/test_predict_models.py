@@ -417,3 +417,41 @@ def test_weights_that_have_changed_are_read_again(tmp_path: Path) -> None:
     with torch.inference_mode():
         wanted = stroma.load_model(tmp_path / "mlp.pth")(torch.from_numpy(np.load(image)).reshape(-1, 3))
     np.testing.assert_array_equal(maps[1], wanted.argmax(1).reshape(8, 8))
+
+
+class _Evil:
+    """What a pickle would run when it is read."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return (open, (str(self.marker), "w"))
+
+
+@pytest.mark.parametrize("verb", ["predict", "embed"])
+def test_malicious_truncated_and_wrong_files_are_refused_by_the_verbs(
+    tmp_path: Path, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiles = pictures(tmp_path / "tiles", (32, 32))
+    whole = tmp_path / "whole.pth"
+    torch.save(SpectrumMLP(channels=3, classes=2).state_dict(), whole)
+    evil, cut, text, other = (tmp_path / name for name in ("evil.pth", "cut.pth", "notes.txt", "other.pth"))
+    torch.save({"model": _Evil(tmp_path / "executed")}, evil)
+    cut.write_bytes(whole.read_bytes()[:-200])
+    text.write_text("weights")
+    torch.save({"a.weight": torch.zeros(2, 2)}, other)
+    reasons = {
+        evil: "nothing in it was run",
+        cut: "not a whole weight file",
+        text: "is no weight file",
+        other: "architecture that its keys do not tell",
+    }
+    for file, reason in reasons.items():
+        model = (
+            ["predict", str(file), str(tiles)] if verb == "predict" else ["embed", str(tiles), "--encoder", str(file)]
+        )
+        assert cli([*model, "-o", str(tmp_path / "out")]) in (1, 2)
+        assert reason in capsys.readouterr().err
+    assert not (tmp_path / "executed").exists()
+    assert not (tmp_path / "out").exists()
