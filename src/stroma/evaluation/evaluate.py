@@ -30,6 +30,7 @@ from stroma.spectra.medians import MEDIANS_FORMAT, median_rows
 from stroma.study.labels import IGNORE
 from stroma.study.selection import Where
 from stroma.study.study import Study, open_study
+from stroma.study.taken import describe_taken
 
 NOT_PREDICTED = "not predicted"
 
@@ -93,7 +94,7 @@ def evaluate(options: EvaluateOptions) -> VerbResult:
         write_table(pl.concat(medians), output / "medians.parquet", Provenance(MEDIANS_FORMAT, settings))
     return VerbResult(
         output=output,
-        lines=score_lines(scores),
+        lines=[*describe_taken(scores.filter(scope="image").unique("image_id")), *score_lines(scores)],
         done=len(results),
         failed=failed,
         next=(f"stroma report '{run.folder}'",),

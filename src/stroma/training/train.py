@@ -16,7 +16,7 @@ from stroma.core.errors import InvalidData, OutputConflict, UsageError, nearest
 from stroma.core.extras import require
 from stroma.core.files import canonical_json, read_json
 from stroma.core.provenance import Provenance
-from stroma.core.tables import write_table
+from stroma.core.tables import read_table, write_table
 from stroma.core.verbs import Flag, Output, VerbOptions, VerbResult
 from stroma.runs.config import RunConfig
 from stroma.runs.run import Run
@@ -25,6 +25,10 @@ from stroma.study.schema import SPLITS_FORMAT
 from stroma.study.selection import Where
 from stroma.study.splits import Splits
 from stroma.study.study import Study, open_study
+from stroma.study.taken import TAKEN_FORMAT, annotations_taken, describe_taken
+
+TAKEN_FILE = "annotated_by.parquet"
+"""In a run folder: whose annotation of each image is the reference."""
 
 
 class TrainOptions(VerbOptions):
@@ -65,7 +69,8 @@ def train_verb(options: TrainOptions) -> VerbResult:
         config = config.model_copy(update={"train": section})
     skipped = len(Run(options.output).folds)
     run = train(config, options.output, overwrite=options.overwrite)
-    lines, metrics = [], run.metrics()
+    taken = run.folder / TAKEN_FILE
+    lines, metrics = describe_taken(read_table(taken)) if taken.is_file() else [], run.metrics()
     for fold in run.folds:
         card = run.card(fold)
         scores = metrics.filter(fold=fold, name="validation_dice")["value"].to_list()
@@ -179,4 +184,6 @@ def _prepare_folder(config: RunConfig, study: Study, folder: Path, overwrite: bo
         if not len(splits.table):
             raise InvalidData("defines no splits", where=study.path, next_step="Add a 'splits' section to study.yaml")
         write_table(splits.table, folder / "splits.parquet", Provenance(SPLITS_FORMAT, {"study": study.name}))
+        taken = annotations_taken(study, splits.table["image_id"].unique(), config.data.annotator)
+        write_table(taken, folder / TAKEN_FILE, Provenance(TAKEN_FORMAT, {"study": study.name}))
         return Run.create(folder, config, study)
