@@ -11,13 +11,16 @@ from stroma.prepare.annotation_images import Images
 from stroma.regions.annotation import Annotation
 from stroma.regions.masks import parse_colour
 from stroma.regions.outlines import polygons_from_mask
+from stroma.regions.rle import RunEncoder
 from stroma.regions.run_outlines import polygons_from_runs
 from stroma.study.drawing import Drawing
 from stroma.study.labels import IGNORE
-from stroma.study.marks import are_drawn, drawing_of
+from stroma.study.marks import LARGEST_PX, are_drawn, drawing_of
 from stroma.study.study import Study, open_study
 
 _IGNORED = "Ignore*"
+_BACKGROUND = "background"
+_WINDOW_PX = 4096
 
 
 def study_annotations(path: Path, images: Images) -> list[AnnotatedFile]:
@@ -60,10 +63,33 @@ def _of_drawing(drawing: Drawing, study: Study) -> tuple[Annotation, ...]:
 
 
 def _of_mask(study: Study, image_id: str, annotator: str) -> tuple[tuple[Annotation, ...], tuple[int, int]]:
+    row = study.row(image_id)
+    if row.get("height") and row.get("width") and row["height"] * row["width"] > LARGEST_PX:
+        return _of_large_mask(study, image_id, annotator), (row["height"], row["width"])
     mask = study.annotated_mask(image_id, annotator).labels
     values, shapes = polygons_from_mask(np.where(mask == IGNORE, 0, mask.astype(np.int64) + 1))
     pairs = zip(values.tolist(), shapes, strict=True)
     return tuple(_annotation(shape, value - 1, study) for value, shape in pairs), (mask.shape[0], mask.shape[1])
+
+
+def _of_large_mask(study: Study, image_id: str, annotator: str) -> tuple[Annotation, ...]:
+    """The outlines of a mask that is read window by window; what is no object is the background, and has none."""
+    row = study.row(image_id)
+    height, width = row["height"], row["width"]
+    outside = study.config.outside or _BACKGROUND
+    values = [value for value, name in enumerate(study.labels.names) if name != outside]
+    encoders = {value: RunEncoder(height, width) for value in (*values, IGNORE)}
+    for y in range(0, height, _WINDOW_PX):
+        for x in range(0, width, _WINDOW_PX):
+            w, h = min(_WINDOW_PX, width - x), min(_WINDOW_PX, height - y)
+            part = study.mask_region(image_id, x, y, w, h, annotator=annotator)
+            for value, encoder in encoders.items():
+                encoder.add(part == value, x, y)
+    return tuple(
+        _annotation(shape, value, study)
+        for value, encoder in encoders.items()
+        for shape in polygons_from_runs(encoder.finish())
+    )
 
 
 def _annotation(shape: object, value: int, study: Study) -> Annotation:

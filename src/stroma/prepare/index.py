@@ -23,7 +23,6 @@ from stroma.prepare.init_subjects import describe_rule, hint, subject_rule
 from stroma.prepare.init_tables import FoundTable, examine_table, find_table
 from stroma.prepare.study_yaml import study_yaml
 from stroma.study.config import STUDY_FILE, StudyConfig
-from stroma.study.drawing import DRAWN_KINDS
 from stroma.study.layouts.layout import Proposal, Recognition, Scan
 from stroma.study.layouts.own import make_layout
 from stroma.study.layouts.recognise import recognise
@@ -316,10 +315,14 @@ def _next(study: Study, options: InitOptions) -> list[str]:
         return [inspect, f"stroma embed {shlex.quote(str(options.folder))} -o features"]
     if study.config.labels is None or kinds == {"image"}:
         return [inspect, f"stroma tile {yaml} -o tiles"]
-    if kinds <= set(DRAWN_KINDS) and _largest_px(study) > LARGEST_PX:
-        return [inspect, f"stroma annotations pairs {yaml} --images {yaml} -o pairs --tile-px 256 --mpp 2"]
+    if _largest_px(study) > LARGEST_PX:
+        scale = " --mpp 2" if "mpp" in study.open_options(next(iter(study))) else ""
+        return [inspect, f"stroma annotations pairs {yaml} --images {yaml} -o pairs --tile-px 256{scale}"]
     return [inspect, f"stroma train {yaml} -o runs/first"]
 
 
 def _largest_px(study: Study) -> int:
-    return max((h * w for h, w in study.catalog.select("height", "width").iter_rows()), default=0)
+    if "height" not in study.catalog.columns or "width" not in study.catalog.columns:
+        return 0
+    sizes = study.catalog.select("height", "width").drop_nulls()
+    return max((height * width for height, width in sizes.iter_rows()), default=0)

@@ -22,6 +22,8 @@ LARGEST_PX = 500_000_000
 """Pixels of the largest image whose outlines are drawn as one mask."""
 _KEPT = 4
 _WINDOW_PX = 4096
+_WHOLE_PX = 64_000_000
+_WINDOWED = ("mask-index", "mask-instance", "mask-binary", "mask-rgb")
 
 
 def read_marks(study: Study, row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> AnnotatedMask:
@@ -36,24 +38,17 @@ def read_marks(study: Study, row: dict[str, Any], rows: Sequence[dict[str, Any]]
         InvalidData: an unknown label, a mask or outlines that contradict the image, or an image too large to be
             drawn whole.
     """
-    if not are_drawn(rows):
-        return read_labels(
-            rows,
-            study.root,
-            study.labels,
-            size=(row["height"], row["width"]) if row.get("height") and row.get("width") else None,
-            outside=study.config.outside,
-            overlap=study.config.overlap,
-        )
-    drawing = drawing_of(study, row, rows)
-    height, width = drawing.size
+    drawn = are_drawn(rows)
+    height, width = drawing_of(study, row, rows).size if drawn else _size(row) or (0, 0)
     if height * width > LARGEST_PX:
         raise InvalidData(
-            f"is {height:,} × {width:,} (height × width), too large to be drawn as one mask",
+            f"is {height:,} × {width:,} (height × width), too large to be held as one mask",
             where=row["path"],
             next_step="Cut it: stroma annotations pairs STUDY --images STUDY -o pairs; or use Study.mask_region",
         )
-    mask, overlap_px = drawing.window(0, 0, width, height)
+    if not drawn:
+        return _of_files(study, row, rows)
+    mask, overlap_px = drawing_of(study, row, rows).window(0, 0, width, height)
     return AnnotatedMask(mask, rows[0]["layer"], rows[0]["annotator"], overlap_px)
 
 
@@ -71,6 +66,14 @@ def read_marks_window(
         drawing = drawing_of(study, row, rows)
         height, width = drawing.size
         mask, _ = drawing.window(*window, downsample=downsample)
+    elif _are_large_tiffs(row, rows):
+        height, width = _size(row) or (0, 0)
+        mask = np.full((len(lines), len(columns)), IGNORE, dtype=np.uint8)
+        x, y = max(0, window[0]), max(0, window[1])
+        w, h = min(width, window[0] + window[2]) - x, min(height, window[1] + window[3]) - y
+        if w > 0 and h > 0:
+            part = _of_files(study, row, rows, (x, y, w, h)).labels
+            mask = part[np.ix_((lines - y).clip(0, h - 1), (columns - x).clip(0, w - 1))]
     else:
         whole = read_marks(study, row, rows).labels
         height, width = whole.shape
@@ -96,22 +99,28 @@ class MarkCounts:
 
 
 def count_marks(study: Study, image_id: str, layer: str, annotator: str) -> MarkCounts:
-    """Count the pixels of each class; outlines and run lengths are drawn in windows, however large the image is.
+    """Count the pixels of each class; outlines, run lengths and large TIFFs are read in windows.
 
     Raises:
         InvalidData: as `Study.read_annotation` raises.
     """
     rows = [row for row in study.annotation_rows(image_id) if (row["layer"], row["annotator"]) == (layer, annotator)]
-    if not rows or not are_drawn(rows):
+    row = study.row(image_id)
+    drawing = drawing_of(study, row, rows) if rows and are_drawn(rows) else None
+    if drawing is None and not _are_large_tiffs(row, rows):
         mask = study.read_annotation(image_id, layer, annotator)
         height, width = mask.labels.shape
         return MarkCounts((height, width), _counts(mask.labels), mask.overlap_px)
-    drawing = drawing_of(study, study.row(image_id), rows)
-    height, width = drawing.size
+    height, width = drawing.size if drawing is not None else _size(row) or (0, 0)
     pixels, overlap_px = np.zeros(256, dtype=np.int64), 0
     for y in range(0, height, _WINDOW_PX):
         for x in range(0, width, _WINDOW_PX):
-            part, both_px = drawing.window(x, y, min(_WINDOW_PX, width - x), min(_WINDOW_PX, height - y))
+            window = (x, y, min(_WINDOW_PX, width - x), min(_WINDOW_PX, height - y))
+            if drawing is not None:
+                part, both_px = drawing.window(*window)
+            else:
+                read = _of_files(study, row, rows, window)
+                part, both_px = read.labels, read.overlap_px
             pixels += _counts(part)
             overlap_px += both_px
     return MarkCounts((height, width), pixels, overlap_px)
@@ -145,6 +154,32 @@ def drawing_of(study: Study, row: dict[str, Any], rows: Sequence[dict[str, Any]]
             overlap=study.config.overlap,
         )
     return kept[key]
+
+
+def _of_files(
+    study: Study, row: dict[str, Any], rows: Sequence[dict[str, Any]], window: tuple[int, int, int, int] | None = None
+) -> AnnotatedMask:
+    return read_labels(
+        rows,
+        study.root,
+        study.labels,
+        size=_size(row),
+        outside=study.config.outside,
+        overlap=study.config.overlap,
+        window=window,
+    )
+
+
+def _size(row: dict[str, Any]) -> tuple[int, int] | None:
+    return (row["height"], row["width"]) if row.get("height") and row.get("width") else None
+
+
+def _are_large_tiffs(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether masks are read by window: those of slides, as TIFF files."""
+    height, width = _size(row) or (0, 0)
+    return height * width > _WHOLE_PX and all(
+        row["kind"] in _WINDOWED and str(row["path"]).lower().endswith((".tif", ".tiff")) for row in rows
+    )
 
 
 def are_drawn(rows: Sequence[dict[str, Any]]) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stroma.core.errors import InvalidData
+from stroma.images.open import open_image
 from stroma.regions.masks import binary_from_mask, check_size, grey_from_rgb, read_mask, rgb_to_index
 from stroma.study.htc.segmentations import read_segmentation
 from stroma.study.labels import IGNORE, LabelMapping
@@ -117,6 +118,7 @@ def read_labels(
     size: tuple[int, int] | None = None,
     outside: str | None = None,
     overlap: Literal["ignore", "last", "error"] = "ignore",
+    window: tuple[int, int, int, int] | None = None,
 ) -> AnnotatedMask:
     """Read the annotation rows of one image, layer and annotator as one mask.
 
@@ -128,6 +130,7 @@ def read_labels(
         outside: Label of pixels outside all binary masks; None means not annotated.
         overlap: What pixels in the masks of two classes get: `ignore` counts them as not annotated, `last` gives
             them to the class that the mapping lists last, `error` stops.
+        window: (x, y, w, h) inside the image, of TIFF masks only: nothing else of them is read.
 
     Raises:
         InvalidData: an unknown label or value, a mask of another size, a forbidden overlap, or a kind of
@@ -153,9 +156,7 @@ def read_labels(
             if size is not None:
                 check_size(mask, *size, where=path)
             return AnnotatedMask(mask, row["layer"], row["annotator"], conflict)
-        mask = read_mask(path)
-        if size is not None:
-            check_size(mask, *size, where=path)
+        mask = _read_file(path, size, window)
         if row["kind"] != "mask-binary":
             return AnnotatedMask(_translate(row, mask, labels, path), row["layer"], row["annotator"])
         binaries.append((labels.from_name(row["label"], where=path), binary_from_mask(mask, where=path)))
@@ -171,6 +172,20 @@ def read_labels(
             next_step="Correct the masks, or set 'overlap: ignore' in study.yaml to count them as not annotated",
         )
     return AnnotatedMask(composed, first["layer"], first["annotator"], both_px)
+
+
+def _read_file(path: Path, size: tuple[int, int] | None, window: tuple[int, int, int, int] | None) -> NDArray[Any]:
+    """A mask file, or a window of it, as it is stored."""
+    if window is None:
+        mask = read_mask(path)
+        if size is not None:
+            check_size(mask, *size, where=path)
+        return mask
+    with open_image(path, reader="tiff") as image:
+        if size is not None:
+            check_size(np.broadcast_to(np.uint8(0), image.shape[:2]), *size, where=path)
+        part = image.read(*window)
+    return part[..., 0] if part.shape[2] == 1 else part
 
 
 def _translate(row: dict[str, Any], mask: NDArray[Any], labels: LabelMapping, path: Path) -> NDArray[np.uint8]:

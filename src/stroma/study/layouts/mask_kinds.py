@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from stroma.core.errors import InvalidData, StromaError
+from stroma.core.errors import InvalidData, StromaError, UnreadableImage
+from stroma.images.open import open_image
 from stroma.regions.masks import read_mask
 from stroma.study.labels import IGNORE, LabelMapping
 
@@ -19,6 +21,7 @@ KINDS = ("mask-index", "mask-palette", "mask-rgb", "mask-instance", "mask-binary
 _MOST_FILES = 200
 _MOST_PX = 200_000_000
 _MOST_CLASSES = 40
+_WINDOW_PX, _WINDOWS = 1024, 6
 _NOT_MASKS = "Check that these files are masks; say which are with --images and --masks"
 
 
@@ -55,7 +58,8 @@ def examine_masks(paths: Sequence[Path], *, kind: str | None = None, most: int =
     Args:
         paths: The masks.
         kind: What they are known to be; None finds it.
-        most: How many to read; fewer when they have more than 200 million pixels together.
+        most: How many to read; fewer when they have more than 200 million pixels together. Of larger TIFF masks
+            windows are read.
 
     Raises:
         InvalidData: none can be read, or the values are neither classes nor objects.
@@ -90,7 +94,7 @@ def _spread(paths: Sequence[Path], most: int) -> list[Path]:
 
 
 def _look(path: Path) -> _Seen:
-    mask = read_mask(path)
+    mask = _sampled(path) if path.suffix.lower() in (".tif", ".tiff") else read_mask(path)
     pixels = mask.shape[0] * mask.shape[1]
     if mask.ndim == 3:
         wide = mask.astype(np.int64)
@@ -98,6 +102,26 @@ def _look(path: Path) -> _Seen:
         colour = bool(np.any((packed >> 8) != (packed & 0xFFFF)))
         return _Seen(packed if colour else packed & 0xFF, pixels, colour)
     return _Seen(np.unique(mask).astype(np.int64), pixels, False, _palette(path))
+
+
+def _sampled(path: Path) -> NDArray[np.integer[Any]]:
+    """A TIFF mask; of one as large as a slide a grid of windows, put together."""
+    try:
+        with open_image(path, reader="tiff") as image:
+            height, width, _ = image.shape
+            if height * width <= _MOST_PX:
+                return read_mask(path)
+            places = [(x, y) for y in _starts(height) for x in _starts(width)]
+            parts = [image.read(x, y, _WINDOW_PX, _WINDOW_PX) for x, y in places]
+    except UnreadableImage:
+        return read_mask(path)
+    joined = np.concatenate(parts)
+    return joined[..., 0] if joined.shape[2] == 1 else joined
+
+
+def _starts(length: int) -> list[int]:
+    last = max(0, length - _WINDOW_PX)
+    return sorted({last * i // (_WINDOWS - 1) for i in range(_WINDOWS)})
 
 
 def _palette(path: Path) -> tuple[str, ...]:

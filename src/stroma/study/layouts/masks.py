@@ -28,7 +28,7 @@ from stroma.study.listing import Listing, Problem, is_hidden, list_files
 from stroma.study.patterns import IMAGE_SUFFIXES, Pattern, suffix_of, without_suffix
 
 MASK_SUFFIXES = IMAGE_SUFFIXES | {".npy", ".gif"}
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "tiles", "patches")
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "tiles", "patches", "slides", "wsi", "wsis", "photos")
 MASK_FOLDERS = (
     "masks",
     "mask",
