@@ -3,7 +3,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from stroma.core.config import build, to_plain
-from stroma.core.errors import ConfigError
+from stroma.core.errors import ConfigError, UsageError
 from stroma.sampling.preparation import Preparation
 
 
@@ -51,3 +51,31 @@ def test_inputs_are_not_modified():
     pixels = np.ones((2, 2, 3), np.float32)
     preparation("l1", {"name": "divide", "by": 2}).apply(pixels)
     assert (pixels == 1).all()
+
+
+def test_resampling_learns_the_wavelengths_of_the_images_and_changes_the_channels():
+    given = preparation({"name": "resample", "to_nm": [510, 530]}, "mean_std")
+    with pytest.raises(ConfigError, match="does not know the wavelengths"):
+        given.apply(np.ones((1, 1, 3)))
+    known = given.for_wavelengths([500, 520, 540])
+    pixels = np.array([[[0.0, 2.0, 6.0], [1.0, 1.0, 1.0]]], np.float32)
+    fitted = known.fit([pixels])
+    parameters = to_plain(fitted)["steps"]
+    assert parameters[0]["from_nm"] == [500, 520, 540]
+    np.testing.assert_allclose(parameters[1]["mean"], [1, 2.5])  # 1 and 4, and 1 and 1
+    assert fitted.apply(pixels).shape == (1, 2, 2)
+    assert (fitted.channels(3), fitted.wavelengths([500, 520, 540])) == (2, (510, 530))
+    assert (preparation("l1").channels(3), preparation("l1").wavelengths([1, 2])) == (3, (1, 2))
+    assert preparation("l1").wavelengths(None) is None
+    assert build(Preparation, to_plain(fitted)) == fitted
+    assert known.for_wavelengths([1, 2, 3]) == known
+
+
+def test_resampling_that_cannot_be_done_is_named():
+    with pytest.raises(ConfigError, match="needs 'to_nm'"):
+        preparation("resample").for_wavelengths([500, 520])
+    with pytest.raises(ConfigError, match="tell their wavelengths"):
+        preparation({"name": "resample", "to_nm": [510]}).for_wavelengths(None)
+    beyond = preparation({"name": "resample", "to_nm": [600]}).for_wavelengths([500, 520])
+    with pytest.raises(UsageError, match="600 nm cannot be had"):
+        beyond.apply(np.ones((1, 1, 2)))

@@ -140,16 +140,16 @@ class Description:
         try:
             labels = tuple(content["labels"]["names"])
             outputs = content["outputs"]["labels"]
-            wavelengths = content.get("wavelengths_nm")
+            prepare = Preparation.model_validate(content["prepare"])
             return cls(
                 model=Component.model_validate(content["model"]),
-                channels=int(content["channels"]),
+                channels=prepare.channels(int(content["channels"])),
                 classes=len(labels),
                 class_names=labels,
                 output="map" if outputs["shape"] == "dense" else "class",
                 activation=outputs["activation"],
-                wavelengths_nm=tuple(wavelengths) if wavelengths else None,
-                prepare=Preparation.model_validate(content["prepare"]),
+                wavelengths_nm=prepare.wavelengths(content.get("wavelengths_nm")) or None,
+                prepare=prepare,
                 modality=str(content.get("modality", "")),
                 granularity=Component.model_validate(content["granularity"]),
                 licence=content.get("licence"),

@@ -52,7 +52,7 @@ def load_network(folder: Path) -> tuple[nn.Module, ModelCard]:
             where=path,
             next_step="Copy the fold's folder again from where it was trained",
         )
-    network = build_model(card.model, channels=card.channels, classes=len(card.labels))
+    network = build_model(card.model, channels=card.prepare.channels(card.channels), classes=len(card.labels))
     try:
         network.load_state_dict(load_file(path))
     except SafetensorError as error:

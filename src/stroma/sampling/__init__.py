@@ -12,6 +12,7 @@ registry = Registry(
         "absorbance": "stroma.spectra.normalise:absorbance",
         "savitzky_golay": "stroma.spectra.derivatives:savitzky_golay",
         "zero_highlights": "stroma.spectra.highlights:zero_highlights",
+        "resample": "stroma.sampling.preparation:resample",
         "divide": "stroma.sampling.preparation:divide",
         "mean_std": "stroma.sampling.preparation:mean_std",
         "image": "stroma.sampling.granularity:WholeImage",

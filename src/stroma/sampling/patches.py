@@ -128,7 +128,7 @@ class TrainingPatches(Dataset[Batch]):
     @cached_property
     def channels(self) -> int:
         """Number of channels of a sample."""
-        return len(self._image(self.image_ids[0]).channels)
+        return self.preparation.channels(len(self._image(self.image_ids[0]).channels))
 
     @cached_property
     def dtype(self) -> torch.dtype:

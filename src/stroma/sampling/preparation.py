@@ -12,6 +12,9 @@ from stroma.core.clock import stage
 from stroma.core.component import Component
 from stroma.core.config import Section
 from stroma.core.errors import ConfigError
+from stroma.spectra.resample import resample_spectra
+
+_RESAMPLE = "resample"
 
 
 class Preparation(Section):
@@ -19,7 +22,7 @@ class Preparation(Section):
 
     Attributes:
         steps: Components of `stroma.sampling`, applied in order: `zero_highlights`, `l1`, `l2`, `snv`, `absorbance`,
-            `savitzky_golay`, `divide`, `mean_std`.
+            `savitzky_golay`, `resample` (which alone changes the number of channels), `divide`, `mean_std`.
     """
 
     steps: tuple[Component, ...] = ()
@@ -46,6 +49,11 @@ class Preparation(Section):
                         f"the preparation step '{step.name}' has no mean and std yet",
                         next_step="Train first (they are fitted on the training images), or give both",
                     )
+                if step.name == _RESAMPLE and "from_nm" not in step.parameters:
+                    raise ConfigError(
+                        "the preparation step 'resample' does not know the wavelengths of its input",
+                        next_step="Train first (they are those of the training images), or give 'from_nm'",
+                    )
                 result = step.make(registry, result)
         return np.ascontiguousarray(result, dtype=np.float32)
 
@@ -62,6 +70,34 @@ class Preparation(Section):
                 next_step="Use the original images, or stores of another kind (raw16 fits every preparation)",
             )
         return Preparation(steps=self.steps[len(done) :]) if done else self
+
+    def for_wavelengths(self, wavelengths_nm: Sequence[float] | None) -> Preparation:
+        """The preparation for images of these wavelengths: a step `resample` learns which it starts from.
+
+        Raises:
+            ConfigError: the images have no wavelengths and a step needs them.
+        """
+        steps, current = list(self.steps), wavelengths_nm
+        for place, step in enumerate(steps):
+            if step.name != _RESAMPLE:
+                continue
+            if current is None and "from_nm" not in step.parameters:
+                raise ConfigError("the step 'resample' needs images that tell their wavelengths")
+            if "from_nm" not in step.parameters:
+                steps[place] = Component(name=step.name, from_nm=[float(v) for v in current or ()], **step.parameters)
+            current = _target(step)
+        return Preparation(steps=tuple(steps))
+
+    def wavelengths(self, wavelengths_nm: Sequence[float] | None) -> tuple[float, ...] | None:
+        """Wavelengths of prepared pixels of images of these wavelengths."""
+        wanted = [_target(step) for step in self.steps if step.name == _RESAMPLE]
+        current = wanted[-1] if wanted else wavelengths_nm
+        return None if current is None else tuple(float(value) for value in current)
+
+    def channels(self, count: int) -> int:
+        """Number of channels of prepared pixels of images of `count` channels."""
+        wanted = [_target(step) for step in self.steps if step.name == _RESAMPLE]
+        return len(wanted[-1]) if wanted else count
 
     @staticmethod
     def _is_unfitted(step: Component) -> bool:
@@ -87,7 +123,8 @@ class Preparation(Section):
         before = Preparation(steps=self.steps[:position])
         count, total, squares = 0, np.float64(0), np.float64(0)
         for pixels in images:
-            values = before.apply(pixels).reshape(-1, pixels.shape[-1]).astype(np.float64)
+            prepared = before.apply(pixels)
+            values = prepared.reshape(-1, prepared.shape[-1]).astype(np.float64)
             count += len(values)
             total = total + values.sum(axis=0)
             squares = squares + (values**2).sum(axis=0)
@@ -98,6 +135,34 @@ class Preparation(Section):
         std[std == 0] = 1.0
         fitted = Component(name="mean_std", mean=mean.tolist(), std=std.tolist())
         return Preparation(steps=(*self.steps[:position], fitted, *self.steps[position + 1 :]))
+
+
+def _target(step: Component) -> list[float]:
+    """The wavelengths that a step `resample` leads to."""
+    target = step.parameters.get("to_nm")
+    if not isinstance(target, list | tuple) or not target:
+        raise ConfigError("the preparation step 'resample' needs 'to_nm', the wavelengths that the model sees")
+    return [float(value) for value in target]
+
+
+def resample(
+    pixels: NDArray[np.float32],
+    to_nm: Sequence[float],
+    from_nm: Sequence[float],
+    fwhm_nm: float | Sequence[float] | None = None,
+) -> NDArray[np.float32]:
+    """Spectra at other wavelengths; see `stroma.spectra.resample_spectra`.
+
+    Args:
+        pixels: (..., C).
+        to_nm: (D,) wavelengths that the model sees.
+        from_nm: (C,) those of the images; training writes them into the card.
+        fwhm_nm: Widths of the bands; None interpolates linearly.
+
+    Returns:
+        (..., D) float32.
+    """
+    return resample_spectra(pixels, from_nm, to_nm, fwhm_nm=fwhm_nm)
 
 
 def divide(pixels: NDArray[np.float32], by: float = 255.0) -> NDArray[np.float32]:

@@ -62,7 +62,10 @@ def train_fold(run: Run, fold: str, config: RunConfig) -> ModelCard:
     card = _card(study, train_ids, config, run.stores)
     lightning.seed_everything(config.seed, verbose=False)
     start = start_network(
-        card.model, channels=card.channels, classes=len(card.labels), wavelengths_nm=card.wavelengths_nm
+        card.model,
+        channels=card.prepare.channels(card.channels),
+        classes=len(card.labels),
+        wavelengths_nm=card.prepare.wavelengths(card.wavelengths_nm),
     )
     card = card.model_copy(update={"model": start.model, "origin": start.origin, "licence": start.licence})
     network = start.network.to(memory_format=torch.channels_last)
@@ -112,13 +115,14 @@ def _card(study: Study, train_ids: Sequence[str], config: RunConfig, stores: Sto
     with open_input(study, train_ids[0], config.input.modality, stores) as image:
         wavelengths = None if image.wavelengths_nm is None else tuple(float(w) for w in image.wavelengths_nm)
         channels, mpp = len(image.channels), image.mpp
+    prepare = config.input.prepare.for_wavelengths(wavelengths)
     return ModelCard(
         model=config.model,
         channels=channels,
         wavelengths_nm=wavelengths,
         modality=config.input.modality,
         mpp=mpp,
-        prepare=config.input.prepare.fit(_stored_pixels(study, train_ids, config.input.modality, stores)),
+        prepare=prepare.fit(_stored_pixels(study, train_ids, config.input.modality, stores)),
         granularity=config.input.granularity,
         labels=study.labels,
         precision=resolve_precision(config.train.precision, resolve_device(config.execution.device), exact=False),
