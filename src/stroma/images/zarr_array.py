@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from stroma.core.clock import stage
 from stroma.core.errors import InvalidData, UnreadableImage
+from stroma.core.threads import in_threads
 from stroma.images.cache import DECODED, file_key
 from stroma.images.guard import check_plausible, foreign_bytes
 from stroma.images.zarr_codecs import Codecs, codecs_of_2, codecs_of_3
@@ -70,40 +71,58 @@ class ZarrArray:
             UnreadableImage: a chunk is damaged.
         """
         pieces = self.codecs.inner or self.chunks
-        result = np.full([len(axis) for axis in indices], self.fill, dtype=self.dtype)
+        result = np.empty([len(axis) for axis in indices], dtype=self.dtype)
         parts = [_parts(axis, side) for axis, side in zip(indices, pieces, strict=True)]
-        for place in np.ndindex(*(len(axis) for axis in parts)):
-            chosen = [axis[i] for axis, i in zip(parts, place, strict=True)]
-            values = self._piece(tuple(number for number, _, _ in chosen))
-            if values is not None:
-                result[tuple(target for _, _, target in chosen)] = values[tuple(inner for _, inner, _ in chosen)]
+        places = list(np.ndindex(*(len(axis) for axis in parts)))
+
+        def copy(number: int) -> None:
+            chosen = [axis[i] for axis, i in zip(parts, places[number], strict=True)]
+            place, inner = tuple(number for number, _, _ in chosen), tuple(inside for _, inside, _ in chosen)
+            values = self._piece(place, keep=not self._is_whole(place, inner))
+            target = tuple(target for _, _, target in chosen)
+            result[target] = self.fill if values is None else values[inner]
+
+        with stage("decode"):
+            in_threads(copy, len(places))
         return result
 
-    def _piece(self, place: tuple[int, ...]) -> NDArray[Any] | None:
-        """The chunk (or the chunk inside a shard) at `place`; None where none was written."""
+    def _is_whole(self, place: tuple[int, ...], inner: tuple[Any, ...]) -> bool:
+        """Whether all of a chunk that lies in the array is wanted."""
+        sides = zip(place, inner, self.codecs.inner or self.chunks, self.shape, strict=True)
+        return all(
+            isinstance(part, slice) and part.stop - part.start == min(side, length - number * side)
+            for number, part, side, length in sides
+        )
+
+    def _piece(self, place: tuple[int, ...], *, keep: bool) -> NDArray[Any] | None:
+        """The chunk (or the chunk inside a shard) at `place`; None where none was written.
+
+        With `keep` it stays in the cache of decoded blocks: a chunk that was wanted whole is hardly needed again.
+        """
         per_file = [1] * len(place)
         if self.codecs.inner is not None:
             per_file = [side // inner for side, inner in zip(self.chunks, self.codecs.inner, strict=True)]
         numbers = [number // count for number, count in zip(place, per_file, strict=True)]
+        inside = tuple(number % count for number, count in zip(place, per_file, strict=True))
         prefix, separator = self.key
         path = self.folder / (prefix + separator.join(str(number) for number in numbers))
         if not path.is_file():
             return None
-        if self.codecs.inner is None:
-            return DECODED.get(file_key(path), "zarr", lambda: self._decoded(path))
-        inside = tuple(number % count for number, count in zip(place, per_file, strict=True))
-        known = DECODED.find(file_key(path), inside)
-        if known is not None:
-            return known
-        with stage("decode"), _chunk_of(path, self.folder), path.open("rb") as handle:
-            values = self.codecs.part(handle, path.stat().st_size, self.chunks, inside)
-        return None if values is None else DECODED.get(file_key(path), inside, lambda: values)
+        file = file_key(path)
+        values = DECODED.find(file, inside)
+        if values is None:
+            values = self._decoded(path, inside)
+            if keep and values is not None:
+                decoded = values
+                DECODED.get(file, inside, lambda: decoded)
+        return values
 
-    def _decoded(self, path: Path) -> NDArray[Any]:
-        with stage("read"), foreign_bytes(path):
-            data = path.read_bytes()
-        with stage("decode"), _chunk_of(path, self.folder):
-            return self.codecs.decode(data, self.chunks)
+    def _decoded(self, path: Path, inside: tuple[int, ...]) -> NDArray[Any] | None:
+        with _chunk_of(path, self.folder):
+            if self.codecs.inner is None:
+                return self.codecs.decode(path.read_bytes(), self.chunks)
+            with path.open("rb") as handle:
+                return self.codecs.part(handle, path.stat().st_size, self.chunks, inside)
 
     def require_plausible(self) -> None:
         """Refuse a shape, and chunks, that the bytes on disk cannot hold, before memory is asked for.

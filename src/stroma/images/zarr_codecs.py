@@ -45,15 +45,15 @@ class Codecs:
     index_codecs: Codecs | None = None
     index_first: bool = False
 
-    def decode(self, data: bytes, shape: Sequence[int]) -> NDArray[Any]:
+    def decode(self, data: bytes | bytearray, shape: Sequence[int]) -> NDArray[Any]:
         """The values of one chunk.
 
         Raises:
             InvalidData: the bytes are damaged, or not as many as `shape` needs.
         """
         expected = self.dtype.itemsize * math.prod(shape)
-        for name in reversed(self.compressions):
-            data = _expand(name, data, expected + _SLACK_BYTES)
+        for number, name in reversed(list(enumerate(self.compressions))):
+            data = _expand(name, data, expected + (_SLACK_BYTES if number else 1))
         if len(data) != expected:
             raise InvalidData(f"a chunk has {len(data):,} bytes, {tuple(shape)} of {self.dtype} needs {expected:,}")
         stored = np.frombuffer(data, dtype=self.dtype).reshape([shape[axis] for axis in self.order])
@@ -91,8 +91,9 @@ class Codecs:
         return self.inner_codecs.decode(handle.read(int(count)), self.inner)
 
 
-def _expand(name: str, data: bytes, limit: int) -> bytes:
+def _expand(name: str, data: bytes | bytearray, limit: int) -> bytes | bytearray:
     """Undo one compression; more than `limit` bytes are an error before they are made."""
+    result: bytes | bytearray
     if name == "crc32c":
         return data[:-4]
     if name in ("gzip", "zlib"):
@@ -102,15 +103,15 @@ def _expand(name: str, data: bytes, limit: int) -> bytes:
     elif name == "lzma":
         result = lzma.LZMADecompressor().decompress(data, limit)
     elif name == "zstd":
-        result = bytes(imagecodecs.zstd_decode(data, out=limit))
+        result = imagecodecs.zstd_decode(data, out=limit)
     elif name == "lz4":
         _check_stated(int.from_bytes(data[:4], "little"), limit)
-        result = bytes(imagecodecs.lz4_decode(data, header=True))
+        result = imagecodecs.lz4_decode(data, header=True)
     else:
         if len(data) < _BLOSC_HEADER or int.from_bytes(data[12:16], "little") != len(data):
             raise InvalidData(f"a Blosc chunk has {len(data):,} bytes and states another number")
         _check_stated(int.from_bytes(data[4:8], "little"), limit)
-        result = bytes(imagecodecs.blosc_decode(data))
+        result = imagecodecs.blosc_decode(data)
     return result
 
 
