@@ -171,3 +171,20 @@ def test_a_label_mapping_of_another_form_is_an_error(tmp_path: Path) -> None:
 def test_cubes_in_another_scheme_are_no_class_folders(surgery: SurgeryTree) -> None:
     with pytest.raises(InvalidData, match="6 Tivita cubes, but not as data/subjects"):
         recognise(surgery.subjects)
+
+
+def test_an_annotation_of_a_label_that_the_data_set_does_not_know_is_told(surgery: SurgeryTree) -> None:
+    folder = surgery.subjects / "P002" / "2021_04_15_09_22_01"
+    surgery.annotate(folder, "splen", np.ones((4, 6), bool))
+    problems = [problem for problem in scan(surgery.root).problems if not problem.harmless]
+    assert [problem.path.endswith("#splen#binary.png") for problem in problems] == [True]
+    assert "is labelled 'splen'" in problems[0].message and "Did you mean 'spleen'?" in problems[0].message
+
+
+@pytest.mark.parametrize("camera", ["", '""'])
+def test_a_log_without_a_camera_is_told(surgery: SurgeryTree, camera: str) -> None:
+    folder = surgery.subjects / "P002" / "2021_04_15_09_22_01"
+    (folder / f"{folder.name}_meta.log").write_text(f"[Camera]\nCamID = {camera}\nSpeed = 4\n")
+    found = scan(surgery.root)
+    assert [problem.message for problem in found.problems] == ["names no camera (CamID), it counts as unknown"]
+    assert found.catalog.filter(subject_id="P002")["camera"].to_list() == ["unknown_correct-1", None]

@@ -9,12 +9,12 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from stroma.core.clock import stage
-from stroma.core.errors import StromaError
+from stroma.core.errors import StromaError, nearest
 from stroma.study.htc.camera_log import parse_camera_log
 from stroma.study.htc.identifiers import is_identifying
 from stroma.study.htc.names import parse_timestamp
 from stroma.study.htc.patient_file import read_patient_file
-from stroma.study.htc.settings import DatasetSettings, camera_name
+from stroma.study.htc.settings import SETTINGS_FILE, DatasetSettings, camera_name
 from stroma.study.layouts.layout import Scan, annotation_table, catalog_table, identifier
 from stroma.study.listing import Listing, Problem, is_hidden, read_small_file
 
@@ -84,6 +84,7 @@ def scan_recordings(
             rows.append(row)
             of_image = list(_drawn_masks(row["image_id"], folder, problems, known=(masks or {}).get(row["image_id"])))
             drawn = {_key(one) for one in of_image}
+            problems += _unknown_labels(of_image, settings(folder.path))
             annotations += of_image
             annotations += [one for one in _masks_of_htc(row["image_id"], masks or {}) if _key(one) not in drawn]
     return Scan(
@@ -109,7 +110,10 @@ def _row(
         return None
     path = folder.cube_path or folder.inside(folder.cube)
     log = _camera_log(listing, folder, problems)
-    fields = {**folder.fields, "timestamp": folder.timestamp, "camera_id": str(log.get("Camera_CamID", "unknown"))}
+    if log and not log.get("Camera_CamID"):
+        file = folder.inside(f"{folder.timestamp}_meta.log")
+        problems.append(Problem(file, "names no camera (CamID), it counts as unknown", harmless=True))
+    fields = {**folder.fields, "timestamp": folder.timestamp, "camera_id": str(log.get("Camera_CamID") or "unknown")}
     row: dict[str, Any] = {
         "image_id": identifier(name(fields)),
         "subject_id": identifier(folder.fields["subject"]) if "subject" in folder.fields else None,
@@ -216,6 +220,15 @@ def _drawn_masks(
             problems.append(
                 Problem(folder.inside(file), "is an annotation of a kind that is not read; it is left out")
             )
+
+
+def _unknown_labels(annotations: Iterable[Mapping[str, str]], settings: DatasetSettings) -> Iterator[Problem]:
+    known = settings.content.get("label_mapping")
+    for annotation in annotations:
+        label = annotation.get("label")
+        if known and label is not None and label not in known:
+            hint = nearest(label, known)
+            yield Problem(annotation["path"], f"is labelled '{label}', which {SETTINGS_FILE} does not know. {hint}")
 
 
 def _is_companion(parts: list[str], files: Mapping[str, int], known: tuple[str, tuple[str, ...]] | None) -> bool:
