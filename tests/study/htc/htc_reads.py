@@ -27,7 +27,7 @@ def main(root: Path, output: Path) -> None:
         arrays = {
             "cube": path.read_cube(),
             "l1": path.read_cube(normalization=1),
-            "rgb": path.read_rgb_reconstructed(),
+            "rgb": path.read_rgb_reconstructed(target_shape=path.dataset_settings["spatial_shape"]),
             "sto2": sto2.data,
             "background": sto2.mask,
             "thi": path.compute_thi().data,
