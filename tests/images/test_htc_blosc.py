@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from stroma.core.errors import MissingFile, UnreadableImage, UsageError
+from stroma.images.cache import DECODED
 from stroma.images.htc_blosc import read_htc_blosc
+from stroma.images.htc_cube import HtcCubeImage
 
 CUBE = np.random.default_rng(0).random((6, 5, 4)).astype(np.float16)
 MASK = np.array([[0, 1, 255], [254, 3, 0]], dtype=np.uint8)
@@ -87,3 +89,14 @@ def test_damaged_and_foreign_files_are_told(tmp_path):
         read_htc_blosc(tmp_path / "none.blosc")
     with pytest.raises(UsageError, match="single array"):
         read_htc_blosc(write(tmp_path / "b.blosc", MASK), keys=["a"])
+
+
+def test_parts_of_a_cube_are_kept_decoded_and_are_copies(tmp_path):
+    cube = np.random.default_rng(0).random((6, 7, 5)).astype(np.float16)
+    with HtcCubeImage(write(tmp_path / "a.blosc", cube)) as image:
+        np.testing.assert_array_equal(image.read(1, 2, 3, 4, channels=[4, 0]), cube[2:6, 1:4][:, :, [4, 0]])
+        image.read(0, 0, 7, 3)[:] = 0  # whole rows: contiguous in the file
+        np.testing.assert_array_equal(image.read(0, 0, 7, 3), cube[:3])
+        assert len(DECODED) >= 1
+        image.read()[:] = 0
+        np.testing.assert_array_equal(image.read(channels=slice(1, 3)), cube[:, :, 1:3])

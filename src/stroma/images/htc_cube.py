@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 
 from stroma.core.component import Component
 from stroma.core.errors import UnreadableImage
+from stroma.images.cache import DECODED, file_key
 from stroma.images.htc_blosc import read_htc_blosc, read_htc_shape
 from stroma.images.image import Box, Image, Level
 from stroma.images.tivita import tivita_wavelengths
 
 
 class HtcCubeImage(Image):
-    """A cube that htc preprocessed. Such a file has no parts: every read, of a patch too, decodes all of it.
+    """A cube that htc preprocessed.
+
+    Such a file has no parts: all of it is decoded, and kept in the cache of decoded blocks when a part was wanted.
 
     Args:
         path: The `.blosc` file.
@@ -37,8 +40,18 @@ class HtcCubeImage(Image):
         self.channels = tuple(f"{wavelength:.1f} nm" for wavelength in self.wavelengths_nm)
 
     def _read_level(self, level: int, box: Box, channels: slice | list[int] | None) -> NDArray[Any]:
+        selected = slice(None) if channels is None else channels
+        if box == self.bounds:  # read whole, so hardly needed again
+            return np.ascontiguousarray(self._cube()[:, :, selected])
+        cube = DECODED.get(file_key(self.path), "htc", self._cube)
+        return np.array(cube[box.y : box.y + box.h, box.x : box.x + box.w, selected], order="C")
+
+    def close(self) -> None:
+        """Let go of the decoded cube."""
+        DECODED.forget(self.path)
+
+    def _cube(self) -> NDArray[Any]:
         cube = read_htc_blosc(self.path)
         if not isinstance(cube, np.ndarray):
             raise UnreadableImage("holds several arrays where one image was", where=self.path)
-        part = cube[box.y : box.y + box.h, box.x : box.x + box.w]
-        return np.ascontiguousarray(part if channels is None else part[:, :, channels])
+        return cube
