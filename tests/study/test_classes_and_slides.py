@@ -142,3 +142,16 @@ def test_slides_that_are_pictures() -> None:
     found = scan(SHARED / "data" / "slides_jpeg_histoprep")
     assert found.catalog["image_id"].to_list() == ["slide", "slide_with_ink", "tma_spots"]
     assert found.catalog.row(0, named=True)["height"] == 2500
+
+
+def test_pictures_that_are_like_masks_are_told(tmp_path: Path) -> None:
+    for number in range(3):
+        write_png(tmp_path / f"{number}.png", np.full((5, 7), number, np.uint8))
+    layout = SlideFolder(pictures=True)
+    listing = layout.listing(tmp_path)
+    assert any(
+        "3 of 3 pictures looked at are like masks" in n for n in layout.propose(listing, layout.scan(listing)).notes
+    )
+    picture(tmp_path / "0.png")
+    picture(tmp_path / "1.png")
+    assert not layout.propose(listing, layout.scan(listing)).notes

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+import PIL.Image
 
 from stroma.core.errors import UnreadableImage
 from stroma.core.text import plural
@@ -29,6 +32,7 @@ from stroma.study.patterns import IMAGE_SUFFIXES, PICTURE_SUFFIXES, SLIDE_SUFFIX
 
 _SEVERAL_FILES = frozenset({".mrxs", ".vms", ".vmu"})
 _AFTER_VMS = "(_.- "
+_LOOKED_AT, _LOOKED_PX, _FEW_VALUES = 12, 50_000_000, 16
 _OPENERS = 4  # opening a slide waits for the disk or the network most of the time
 
 
@@ -111,7 +115,20 @@ class SlideFolder:
     def propose(self, listing: Listing, scan: Scan) -> Proposal:
         """Slides alone have no labels; with annotation files, the classes of the drawn objects are the labels."""
         proposal = propose_drawn(scan.annotations) if len(scan.annotations) else Proposal()
-        return replace(proposal, split_column=split_column(scan))
+        masks = _like_masks(listing.root, scan.catalog["path"].to_list()) if self.pictures else ()
+        return replace(proposal, split_column=split_column(scan), notes=(*proposal.notes, *masks))
+
+
+def _like_masks(root: Path, paths: Sequence[str]) -> list[str]:
+    """A note when most of a sample of pictures hold few grey values, as masks do."""
+    sample = [path for path in paths[:: -(-len(paths) // _LOOKED_AT)] if suffix_of(path) == ".png"]
+    seen = 0
+    for path in sample:
+        with suppress(OSError, SyntaxError, ValueError), PIL.Image.open(root / path) as picture:
+            small = picture.mode in ("1", "L", "P") and picture.width * picture.height <= _LOOKED_PX
+            seen += small and len(picture.getcolors(256) or range(256)) <= _FEW_VALUES
+    note = f"{seen} of {plural(len(sample), 'picture')} looked at are like masks: where are their images?"
+    return [note] if 2 * seen > len(sample) else []
 
 
 def _open(root: Path, path: str) -> tuple[dict[str, Any] | None, list[Problem]]:
