@@ -58,6 +58,22 @@ def test_pixels_of_subjects_make_no_findings(subjects: int, paired: bool, method
 
 
 @pytest.mark.proof
+@pytest.mark.parametrize(("both", "only_a", "only_b"), [(3, 2, 2), (4, 4, 4), (2, 6, 6)])
+def test_a_mixed_model_of_few_complete_subjects_makes_no_findings(both: int, only_a: int, only_b: int) -> None:
+    rng, found = np.random.default_rng(both), 0
+    for _ in range(TRIALS):
+        rows = []
+        for subject in range(both + only_a + only_b):
+            level = rng.normal()
+            for state in "ab":
+                if subject < both or (subject < both + only_a) == (state == "a"):
+                    rows.append((f"S{subject}", state, level + rng.normal()))
+        table = pl.DataFrame(rows, schema=["subject_id", "state", "value"], orient="row")
+        found += compare_groups(subject_values(table, "value", "state"), method="mixed").table["p"][0] <= 0.05
+    assert found / TRIALS <= LIMIT
+
+
+@pytest.mark.proof
 def test_four_labels_without_effect_make_a_finding_in_one_of_twenty_studies() -> None:
     rng = np.random.default_rng(11)
     found = {"holm": 0, "none": 0}

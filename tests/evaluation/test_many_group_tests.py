@@ -112,6 +112,24 @@ def test_unbalanced_mixed_models_agree_with_statsmodels() -> None:
         assert found.log_likelihood == pytest.approx(oracle.llf, abs=1e-5)
 
 
+def test_what_is_not_known_of_the_variances_widens_intervals_of_incomplete_designs_only() -> None:
+    rng = np.random.default_rng(8)
+    values = rng.normal(0, 2, size=(9, 1)) + rng.normal([0, 0.6], 1, size=(9, 2))
+    y, design, subjects = balanced(values)
+    whole = fit_random_intercept(y, design, subjects).contrast(np.array([-1.0, 1.0]))
+    assert whole.error == pytest.approx((values[:, 1] - values[:, 0]).std(ddof=1) / 3, rel=1e-4)
+    kept = np.arange(18) % 9 < 4  # four complete subjects, five with one value each
+    kept[[4, 5, 6, 16, 17]] = True
+    chosen = [s for s, k in zip(subjects, kept, strict=True) if k]
+    partly = fit_random_intercept(y[kept], design[kept], chosen)
+    plain = np.linalg.inv(
+        design[kept].T @ np.linalg.inv(partly.within * np.eye(13) + partly.between * np.equal.outer(chosen, chosen))
+        @ design[kept]
+    )  # fmt: skip
+    contrast = np.array([-1.0, 1.0])
+    assert partly.contrast(contrast).error > np.sqrt(contrast @ plain @ contrast)
+
+
 def test_no_variance_between_subjects_is_zero_not_negative() -> None:
     values = np.array([[1.0, -1], [-1, 1.0], [0.5, -0.6], [-0.4, 0.5]])
     assert fit_random_intercept(*balanced(values)).between == 0

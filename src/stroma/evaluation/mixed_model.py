@@ -18,7 +18,8 @@ class RandomIntercept:
 
     Attributes:
         beta: (p,) fixed effects.
-        covariance: (p, p) of the fixed effects.
+        covariance: (p, p) of the fixed effects, enlarged for what is not known of the variances (Kenward and Roger
+            1997); without that, designs in which few subjects have several groups find too much.
         between: Variance between subjects.
         within: Variance within subjects.
         log_likelihood: Restricted log-likelihood.
@@ -29,6 +30,7 @@ class RandomIntercept:
     between: float
     within: float
     log_likelihood: float
+    _plain: Matrix
     _gradients: tuple[Matrix, ...]
     _information: Matrix
 
@@ -40,7 +42,7 @@ class RandomIntercept:
             confidence: Of the interval, 0-1.
         """
         estimate, variance = float(weights @ self.beta), float(weights @ self.covariance @ weights)
-        df = self._df(weights, variance)
+        df = self._df(weights)
         error = float(np.sqrt(variance))
         half = float(stats.t.ppf(0.5 + confidence / 2, df)) * error
         p = float(2 * stats.t.sf(abs(estimate) / error, df))
@@ -58,13 +60,14 @@ class RandomIntercept:
         rows = vectors.T @ weights
         squares = (rows @ self.beta) ** 2 / values
         f = float(squares.mean())
-        dfs = np.array([self._df(row, float(value)) for row, value in zip(rows, values, strict=True)])
+        dfs = np.array([self._df(row) for row in rows])
         q, total = len(rows), float((dfs[dfs > 2] / (dfs[dfs > 2] - 2)).sum())
         df = float(dfs[0]) if q == 1 else (2 * total / (total - q) if total > q else 2.0)
         return f, df, float(stats.f.sf(f, q, df))
 
-    def _df(self, weights: Matrix, variance: float) -> float:
+    def _df(self, weights: Matrix) -> float:
         slope = np.array([weights @ gradient @ weights for gradient in self._gradients])
+        variance = float(weights @ self._plain @ weights)
         return float(2 * variance**2 / (slope @ np.linalg.solve(self._information, slope)))
 
 
@@ -158,9 +161,7 @@ class _Parts:
         size = len(beta)
         covariance: Matrix = np.linalg.inv(self.products(1 / along, 1 / across)[:size, :size]).astype(np.float64)
         ones = np.ones_like(self.sizes)
-        kinds: list[tuple[Matrix, float]] = [(ones, 1.0)]  # dV by the variance within, then between subjects
-        if between > 0:
-            kinds.append((self.sizes, 0.0))
+        kinds = [(ones, 1.0), (self.sizes, 0.0)]  # dV by the variance within, then between subjects
 
         def inner(function: Callable[[Matrix | float, Matrix | float], Matrix | float], kind: int) -> Matrix:
             a, b = kinds[kind]
@@ -169,13 +170,16 @@ class _Parts:
 
         firsts = [inner(lambda v, d: d / v**2, kind) for kind in range(len(kinds))]
         gradients = tuple(covariance @ first @ covariance for first in firsts)
-        information = np.empty((len(kinds), len(kinds)))
+        information, seconds = np.empty((2, 2)), {}
         for i, (a1, b1) in enumerate(kinds):
             for j, (a2, b2) in enumerate(kinds):
-                second = self.products(a1 * a2 / along**3, b1 * b2 / across**3)[:size, :size]
+                seconds[i, j] = self.products(a1 * a2 / along**3, b1 * b2 / across**3)[:size, :size]
                 trace = self.trace(a1 * a2 / along**2, b1 * b2 / across**2)
-                trace += -2 * float(np.trace(covariance @ second))
+                trace += -2 * float(np.trace(covariance @ seconds[i, j]))
                 trace += float(np.trace(covariance @ firsts[i] @ covariance @ firsts[j]))
                 information[i, j] = trace / 2
+        uncertainty = np.linalg.inv(information)
+        lack = sum(uncertainty[i, j] * (q - firsts[i] @ covariance @ firsts[j]) for (i, j), q in seconds.items())
+        adjusted = covariance + 2 * covariance @ lack @ covariance
         likelihood = self.log_likelihood(between / within)
-        return RandomIntercept(beta, covariance, between, within, likelihood, gradients, information)
+        return RandomIntercept(beta, adjusted, between, within, likelihood, covariance, gradients, information)
