@@ -276,6 +276,12 @@ def test_weights_that_predict_cannot_apply_say_what_to_do_instead(tmp_path: Path
     torch.save(xcit(encoder="xcit_small_12_p16_224").state_dict(), tmp_path / "prostate_small.pth")
     with pytest.raises(UsageError, match="gives feature vectors, not classes. Use it as an encoder: stroma embed"):
         predict(PredictOptions(model=str(tmp_path / "prostate_small.pth"), inputs=(image,), output=tmp_path / "o"))
+    for name in ("uni2-h", "resnet18", "hf-hub:owner/name"):  # before anything is downloaded
+        with pytest.raises(UsageError, match="gives feature vectors"):
+            predict(PredictOptions(model=name, inputs=(image,), output=tmp_path / "o", weights_dir=tmp_path))
+    sepsis = "image@2025-03-07_13-00-00_sepsis-inclusion_palm_stacked_image_nested-0-4_seed-0-2"
+    with pytest.raises(UsageError, match="takes two cubes"):
+        predict(PredictOptions(model=sepsis, inputs=(image,), output=tmp_path / "o", weights_dir=tmp_path))
     torch.save(SpectrumMLP(channels=3, classes=2).state_dict(), tmp_path / "mlp.pth")
     unknown = {"model": str(tmp_path / "mlp.pth"), "inputs": (image,), "output": tmp_path / "out"}
     with pytest.raises(UsageError, match="how its input was normalised is not known.*--prepare"):

@@ -91,6 +91,7 @@ def _open(source: ModelSource) -> OpenModel:
     from stroma.models.load import load_descriptions
     from stroma.models.locate import locate
 
+    _refuse_before_fetching(source)
     found = locate(
         source.name,
         architecture=parse_component(source.architecture),
@@ -103,6 +104,26 @@ def _open(source: ModelSource) -> OpenModel:
     card = _foreign_card(source, description)
     weights = {fold: sha256(member.path) for fold, member in chosen.items()}
     return OpenModel(card, tuple(chosen), weights, None, chosen)
+
+
+def _refuse_before_fetching(source: ModelSource) -> None:
+    """Say of a published name, before anything is downloaded, that it cannot be predicted with.
+
+    Raises:
+        UsageError: it is an encoder, or takes more than an image.
+    """
+    from stroma.models.catalogue import find, is_published
+    from stroma.models.describe import Description
+    from stroma.models.timm_network import is_timm
+    from stroma.runs.foreign import ENCODER, why_not_predictable
+
+    if Path(source.name).exists():
+        return
+    reasons = [ENCODER] if is_timm(source.name) else []
+    if is_published(source.name):
+        reasons = [why for card in find(source.name) if (why := why_not_predictable(Description.of_published(card)))]
+    if reasons:
+        raise UsageError(reasons[0][0], where=source.name, next_step=reasons[0][1])
 
 
 def forget_models() -> None:

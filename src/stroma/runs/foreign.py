@@ -11,6 +11,8 @@ from stroma.runs.card import ModelCard
 from stroma.sampling.preparation import Preparation
 from stroma.study.labels import LabelMapping
 
+ENCODER = ("gives feature vectors, not classes", "Use it as an encoder: stroma embed TILES -o OUT --encoder NAME")
+"""Why an encoder cannot be predicted with, and what to do instead."""
 _SPECTRAL = ("spectrum_cnn", "spectrum_mlp")
 
 
@@ -80,7 +82,7 @@ def card_of(
 def why_not_predictable(description: Description) -> tuple[str, str] | None:
     """Why `stroma predict` cannot apply a network, and what to do instead; none where it can."""
     if description.output == "features":
-        return "gives feature vectors, not classes", "Use it as an encoder: stroma embed TILES -o OUT --encoder NAME"
+        return ENCODER
     if description.model.name in ("table", "image_table"):
         return (
             "takes a clinical table, which images do not hold",
