@@ -110,7 +110,8 @@ def medians(options: MediansOptions) -> VerbResult:
 
     Writes OUT/medians.parquet, with all that is known of label and image (organ, perfusion state, camera, …) in its
     columns, so that `stroma stats` and `stroma report` need nothing else. Memory is that of one image. Given tables
-    of htc instead of a study, it brings them into the same form.
+    of htc instead of a study, it brings them into the same form. `--set constants.sto2_r2=0.2` changes a number of
+    the formulas (docs/tissue-parameters.md).
 
     Args:
         options: The study and what to compute.
@@ -267,7 +268,11 @@ def _lines(study: Study, table: Path, without: int) -> list[str]:
 
 
 def _next(folder: Path) -> list[str]:
-    return [f"stroma report {shlex.quote(str(folder))}"]
+    table = shlex.quote(str(folder / MEDIANS_FILE))
+    return [
+        f"stroma report {shlex.quote(str(folder))}",
+        f"stroma stats {table} --value median_sto2 --group COLUMN --subject subject_id --by label_name",
+    ]
 
 
 def _from_htc(options: MediansOptions) -> VerbResult:

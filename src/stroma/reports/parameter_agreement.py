@@ -87,7 +87,7 @@ def parameters(options: AgreementOptions) -> VerbResult:
 
     Each picture `*_Oxygenation.png`, `*_NIR-Perfusion.png`, … beside a cube is read back through its colour scale and
     compared pixel by pixel, outside the background. Writes OUT/agreement.parquet (one row a recording and parameter)
-    and OUT/report.html.
+    and OUT/report.html. `--set constants.sto2_r2=0.2` changes a number of the formulas (docs/tissue-parameters.md).
 
     Args:
         options: The study, and what is compared with what.
