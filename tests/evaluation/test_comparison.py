@@ -10,7 +10,7 @@ from scipy import stats
 from stroma.core.errors import InvalidData, UsageError
 from stroma.evaluation.comparison import STATISTICS_SCHEMA, compare_groups
 from stroma.evaluation.statistics_input import filter_rows, join_metadata, read_tables, table_names
-from stroma.evaluation.subject_values import SUBJECT_VALUES_SCHEMA, SubjectValues, subject_values
+from stroma.evaluation.subjects import SUBJECT_VALUES_SCHEMA, SubjectValues, subject_values
 from stroma.evaluation.wording import comparison_lines, number, p_text, sentence
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 from stroma.evaluation.comparison import compare_groups
 from stroma.evaluation.mean_tests import paired_t, welch_t
 from stroma.evaluation.rank_tests import rank_sum, signed_rank
-from stroma.evaluation.subject_values import subject_values
+from stroma.evaluation.subjects import subject_values
 
 TRIALS = 400
 LIMIT = 0.05 + 3 * (0.05 * 0.95 / TRIALS) ** 0.5  # three standard errors above the level

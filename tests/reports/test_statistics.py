@@ -14,7 +14,7 @@ from stroma.core.tables import read_provenance, read_table, write_table
 from stroma.evaluation.comparison import STATISTICS_FORMAT, compare_groups
 from stroma.evaluation.dice import aggregate, score_rows
 from stroma.evaluation.schema import SCORES_FORMAT
-from stroma.evaluation.subject_values import subject_values
+from stroma.evaluation.subjects import subject_values
 from stroma.features.proportions import image_proportions
 from stroma.regions.objects import OBJECTS_SCHEMA
 from stroma.reports.comparison import comparison_figure

@@ -24,7 +24,7 @@ from stroma.evaluation.rank_tests import (
     smallest_rank_sum_p,
     smallest_signed_rank_p,
 )
-from stroma.evaluation.subject_values import SubjectValues
+from stroma.evaluation.subjects import SubjectValues
 from stroma.evaluation.test_result import NAN, TestResult
 
 Method = Literal["auto", "rank", "t", "mixed"]

@@ -17,7 +17,7 @@ from stroma.core.verbs import Flag, Inputs, VerbOptions, VerbResult
 from stroma.evaluation.comparison import STATISTICS_FORMAT, Comparison, Method, compare_groups
 from stroma.evaluation.correction import Correction
 from stroma.evaluation.statistics_input import filter_rows, join_metadata, read_tables
-from stroma.evaluation.subject_values import (
+from stroma.evaluation.subjects import (
     SUBJECT_VALUES_FORMAT,
     Aggregate,
     SubjectValues,

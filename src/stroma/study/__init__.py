@@ -22,6 +22,8 @@ registry = Registry(
         "read_htc_config": "stroma.study.htc.config:read_htc_config",
         "read_data_spec": "stroma.study.htc.specs:read_data_spec",
         "write_data_spec": "stroma.study.htc.specs:write_data_spec",
+        "write_data_specs": "stroma.study.htc.specs:write_data_specs",
+        "draw_splits": "stroma.study.split_schemes:draw_splits",
         "mapping_from_htc": "stroma.study.htc.label_mappings:mapping_from_htc",
         "write_htc_blosc": "stroma.study.htc.blosc_file:write_htc_blosc",
         "write_htc_cubes": "stroma.study.htc.export:write_htc_cubes",
