@@ -101,7 +101,7 @@ def matching(
     kinds = {name: kind for table in reversed(joined) for name, kind in table.schema.items()}
     for name in columns:
         if name not in kinds:
-            hint = nearest(name, [*kinds, *_OF_ANNOTATIONS])
+            hint = f"{nearest(name, [*kinds, *_OF_ANNOTATIONS])} (texts stand in single quotes: 'P086')"
             raise UsageError(f"--where names the column '{name}', which there is not", next_step=hint)
     found: list[dict[str, tuple[str, ...]]] = []
     for (catalog, _), table in zip(tables, joined, strict=True):
