@@ -211,7 +211,7 @@ class Image(ABC):
             return resize_area(source, height, width, (top, bottom, left, right))
 
     def _read_extended(self, level: int, box: Box, channels: slice | list[int] | None) -> NDArray[Any]:
-        """`_read_filled`, but where a level was cut to whole pixels its last row and column stand for what it lacks."""
+        """`_read_filled`, but where a level was cut to whole pixels its last row and column stand for the rest."""
         entry = self.levels[level]
         height, width = (math.ceil(_snapped(side / entry.downsample)) for side in self.shape[:2])
         y, x = min(box.y, entry.height - 1), min(box.x, entry.width - 1)

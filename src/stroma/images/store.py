@@ -207,7 +207,8 @@ class StoreImage(Image):
 
         Args:
             out: (h, w, C) of the store's dtype; what lies outside the image becomes `fill`.
-            x, y: Upper left corner of the box.
+            x: Left column of the box.
+            y: Top row of the box.
 
         Raises:
             UnreadableImage: the store is damaged.

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from stroma.core.verbs import Flag, Output, VerbOptions, Workers
-from stroma.study.selection import Where
 from stroma.spectra.parameters import ParameterConstants
+from stroma.study.selection import Where
 
 _OF_SUPERPIXELS = ("of", "segments", "compactness", "sigma_px")
 _OF_PARAMETERS = ("source", "constants")
