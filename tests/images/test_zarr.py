@@ -48,7 +48,7 @@ def save(path, array=CUBE, *, attributes=None, version=3, chunks=(8, 8, 3), **op
     return path, made
 
 
-@pytest.mark.parametrize(("version", "name", "options"), EVERY, ids=lambda value: str(value) if value else "")
+@pytest.mark.parametrize(("version", "name", "options"), EVERY, ids=[f"{case[0]}-{case[1]}" for case in EVERY])
 def test_what_zarr_writes_is_read_equal(version, name, options, tmp_path):
     path, _ = save(tmp_path / "ü #1.zarr", version=version, attributes={"wavelengths": NM}, **options)
     with open_image(path) as image:
