@@ -32,11 +32,11 @@ _OUR_DATASET = (
 )
 READ_OURS = Side(
     "stroma",
-    "from stroma.images import read_cube\nfrom stroma.spectra import l1\nfrom pathlib import Path\n"
+    "from stroma.images import read_cube\nfrom stroma.spectra import l1_in_place\nfrom pathlib import Path\n"
     "import itertools\nturn = itertools.count()\n"
     "def run(tree):\n"
     "    cubes = sorted(Path(tree).rglob('*_SpecCube.dat'))\n"
-    "    return l1(read_cube(cubes[next(turn) % len(cubes)]))\n",
+    "    return l1_in_place(read_cube(cubes[next(turn) % len(cubes)]))\n",
 )
 READ_PEER = Side(
     "imsy-htc",

@@ -1,8 +1,10 @@
 """L1 normalisation, and what becomes of spectra that have no such form."""
 
 import numpy as np
+import pytest
 
-from stroma.spectra.normalise import l1, zero_spectra
+from stroma.core.errors import InvalidData
+from stroma.spectra.normalise import l1, l1_in_place, zero_spectra
 
 
 def test_absolute_values_of_each_spectrum_sum_to_one():
@@ -35,3 +37,14 @@ def test_a_view_and_more_spectra_than_a_block_give_the_same_as_numpy():
 
 def test_an_empty_selection_stays_empty():
     assert l1(np.empty((0, 5), np.float32)).shape == (0, 5)
+
+
+def test_l1_in_place_is_l1():
+    cube = np.random.default_rng(0).random((7, 9, 5), dtype=np.float32)
+    cube[0, 0] = 0
+    expected = l1(cube)
+    assert l1_in_place(cube) is cube
+    np.testing.assert_array_equal(cube, expected)
+    for other in (cube.astype(np.float64), cube.transpose(1, 0, 2)):
+        with pytest.raises(InvalidData, match="cannot be replaced"):
+            l1_in_place(other)

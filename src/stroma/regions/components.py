@@ -34,25 +34,30 @@ def join_small(labels: NDArray[np.integer], *, minimum_px: int) -> NDArray[np.in
     if len(small) == 0 or len(size) == 1:
         return areas
     borders = _borders(areas, size < minimum_px)
-    parent = np.arange(len(size))
+    parent = list(range(len(size)))
     sizes = size.tolist()
     for area in small[np.argsort(size[small], kind="stable")].tolist():
-        root = _root(parent, area)
+        root = area
+        while parent[root] != root:
+            root = parent[root]
         if sizes[root] >= minimum_px:
             continue
         shared: dict[int, int] = {}
-        for other, length in borders[root].items():
-            neighbour = _root(parent, other)
+        for neighbour, length in borders[root].items():
+            while parent[neighbour] != neighbour:
+                neighbour = parent[neighbour]
             if neighbour != root:
                 shared[neighbour] = shared.get(neighbour, 0) + length
         if not shared:
             continue
-        target = max(shared, key=lambda key: (shared[key], -key))
+        target = min(shared, key=lambda key: (-shared[key], key)) if len(shared) > 1 else next(iter(shared))
         parent[root] = target
         sizes[target] += sizes[root]
         if sizes[target] < minimum_px or target in borders:
             borders[target] = shared_borders(borders.get(target, {}), shared)
-    roots = np.array([_root(parent, area) for area in range(len(parent))])
+    roots = np.array(parent)
+    while (roots != roots[roots]).any():
+        roots = roots[roots]
     found, first, inverse = np.unique(roots, return_index=True, return_inverse=True)
     number = np.empty(len(found), dtype=np.int32)
     number[np.argsort(first)] = np.arange(len(found), dtype=np.int32)
@@ -62,12 +67,6 @@ def join_small(labels: NDArray[np.integer], *, minimum_px: int) -> NDArray[np.in
 def shared_borders(one: dict[int, int], other: dict[int, int]) -> dict[int, int]:
     """Lengths of border by neighbour of two areas together."""
     return {key: one.get(key, 0) + other.get(key, 0) for key in one.keys() | other.keys()}
-
-
-def _root(parent: NDArray[np.intp], area: int) -> int:
-    while parent[area] != area:
-        area = int(parent[area])
-    return area
 
 
 def _borders(areas: NDArray[np.int32], wanted: NDArray[np.bool_]) -> dict[int, dict[int, int]]:

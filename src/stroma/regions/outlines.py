@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from skimage.measure import label as label_components
 
 from stroma.core.errors import UsageError
 
@@ -47,7 +46,9 @@ def polygons_from_mask(
     if not mask.any():
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=object)
     padded = np.pad(mask.astype(np.int64) if mask.dtype == bool else mask, 1)
-    components = label_components(padded, connectivity=1, background=0)
+    from skimage.measure import label  # takes a quarter of a second
+
+    components = label(padded, connectivity=1, background=0)
     corners, ring, owner = _rings(components)
     polygons = _assemble(corners - 1.0, ring, owner)
     if simplify_px > 0:

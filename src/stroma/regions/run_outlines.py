@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from stroma.regions.outlines import polygons_from_mask
 from stroma.regions.rle import Runs
@@ -58,6 +56,9 @@ def _components(
     amount = np.maximum(beyond - first, 0)
     one = np.repeat(np.arange(len(column)), amount)
     other = np.arange(len(one)) - np.repeat(np.cumsum(amount) - amount - first, amount)
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     links = coo_array((np.ones(len(one), dtype=np.int8), (one, other)), shape=(len(column), len(column)))
     found: NDArray[np.int64] = connected_components(links, directed=False)[1]
     return found

@@ -199,7 +199,8 @@ def _principal(features: NDArray[np.float32]) -> NDArray[np.float32]:
     pixels = features.reshape(-1, features.shape[2])
     sample = pixels[:: max(1, len(pixels) // 8_192)]
     mean = sample.mean(axis=0)
-    _, vectors = np.linalg.eigh((sample - mean).T @ (sample - mean))
+    centred = sample - mean
+    _, vectors = np.linalg.eigh(centred.T @ centred)
     chosen = np.ascontiguousarray(vectors[:, ::-1][:, :COMPONENTS])
     centre = mean @ chosen
     projected = np.empty((len(pixels), COMPONENTS), dtype=np.float32)

@@ -42,7 +42,7 @@ class Preparation(Section):
         from stroma.sampling import registry
 
         with stage("transform"):
-            result = pixels.astype(np.float32)
+            result = pixels.astype(np.float32, copy=not self.steps)  # steps leave their input as it is
             for step in self.steps:
                 if self._is_unfitted(step):
                     raise ConfigError(

@@ -6,6 +6,7 @@ registry = Registry(
     "stroma.spectra",
     {
         "l1": "stroma.spectra.normalise:l1",
+        "l1_in_place": "stroma.spectra.normalise:l1_in_place",
         "l2": "stroma.spectra.normalise:l2",
         "snv": "stroma.spectra.normalise:snv",
         "absorbance": "stroma.spectra.normalise:absorbance",

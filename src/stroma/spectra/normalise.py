@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stroma.core.errors import ConfigError
+from stroma.core.errors import ConfigError, InvalidData
 from stroma.core.threads import in_threads
 
 _BLOCK = 4096  # spectra at a time: a block of 100 channels stays in the processor's cache
@@ -26,7 +26,32 @@ def l1(pixels: NDArray[Any]) -> NDArray[np.float32]:
     Returns:
         (..., C) float32, C-contiguous; the absolute values of a spectrum sum to 1, or to 0.
     """
-    return _divided(pixels, lambda block: np.abs(block).sum(axis=1, dtype=np.float32))
+    return _divided(pixels, _absolute_sums)
+
+
+def l1_in_place(spectra: NDArray[np.float32]) -> NDArray[np.float32]:
+    """As `l1`, in the place of the spectra: a cube that was just read needs no second one.
+
+    Args:
+        spectra: (..., C) float32, C-contiguous; their values are replaced.
+
+    Returns:
+        `spectra`.
+
+    Raises:
+        InvalidData: another type or order.
+    """
+    if spectra.dtype != np.float32 or not spectra.flags.c_contiguous:
+        raise InvalidData(
+            f"spectra of {spectra.dtype} cannot be replaced", next_step="Use l1, which returns new ones"
+        )
+    _divided(spectra, _absolute_sums, out=spectra)
+    return spectra
+
+
+def _absolute_sums(block: NDArray[np.float32]) -> NDArray[np.float32]:
+    result: NDArray[np.float32] = np.abs(block).sum(axis=1, dtype=np.float32)
+    return result
 
 
 def l2(pixels: NDArray[Any]) -> NDArray[np.float32]:
@@ -99,7 +124,11 @@ def absorbance(pixels: NDArray[Any], floor: float = 1e-3, base: float = 10.0) ->
 
 
 def _divided(
-    pixels: NDArray[Any], divisor: Callable[[NDArray[np.float32]], NDArray[np.float32]], *, own: bool = False
+    pixels: NDArray[Any],
+    divisor: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    *,
+    own: bool = False,
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Divide each spectrum by what `divisor` says of it, block by block; spectra without a form become zero.
 
@@ -107,9 +136,10 @@ def _divided(
         pixels: (..., C).
         divisor: (n, C) → (n,); 0 or not finite where there is no form. With `own` it may change its block.
         own: Give it a copy.
+        out: Where the result goes, C-contiguous; it may be `pixels`.
     """
     spectra = pixels.reshape(-1, pixels.shape[-1])
-    result = np.empty(spectra.shape, dtype=np.float32)
+    result = np.empty(spectra.shape, dtype=np.float32) if out is None else out.reshape(spectra.shape)
 
     def divide(number: int) -> None:
         start = number * _BLOCK
@@ -120,10 +150,10 @@ def _divided(
         unusable = ~(np.isfinite(total) & (total > 0))
         without = unusable if without is None else without | unusable
         total[without] = 1
-        out = result[start : start + _BLOCK]
+        divided = result[start : start + _BLOCK]
         with np.errstate(invalid="ignore"):
-            np.divide(block, total[:, None], out=out)
-        out[without] = 0
+            np.divide(block, total[:, None], out=divided)
+        divided[without] = 0
 
     in_threads(divide, -(-len(spectra) // _BLOCK))
     return result.reshape(pixels.shape)
