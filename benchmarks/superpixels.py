@@ -50,7 +50,7 @@ def run() -> list[Comparison]:
                 PEER,
                 [str(path), compactness, result],
                 measures=("seconds", "cpu_seconds"),
-                repeats=3,
+                repeats=7,
             )
             note = "; ".join(quality(side, np.load(f"{result}{side}.npy"), truth) for side in ("ours", "peer"))
             for comparison in timed:

@@ -30,24 +30,35 @@ def join_small(labels: NDArray[np.integer], *, minimum_px: int) -> NDArray[np.in
     """
     areas = connected_areas(labels)
     size = np.bincount(areas.ravel())
-    small = np.flatnonzero(size < minimum_px)
-    if len(small) == 0 or len(size) == 1:
+    is_small = size < minimum_px
+    if not is_small.any() or len(size) == 1:
         return areas
-    borders = _borders(areas, size < minimum_px)
-    parent = list(range(len(size)))
+    area, neighbour, length = _borders(areas, is_small)
+    beside_small = np.zeros(len(size), dtype=np.bool_)
+    beside_small[area[is_small[neighbour]]] = True
+    start = np.arange(len(size))
+    alone = ~beside_small[area]  # all neighbours are large and stay, so the longest border is known at once
+    order = np.lexsort((neighbour[alone], -length[alone], area[alone]))
+    joined, first = np.unique(area[alone][order], return_index=True)
+    start[joined] = neighbour[alone][order][first]
+    parent = start.tolist()
+    small = np.flatnonzero(is_small & beside_small)
+    borders: dict[int, dict[int, int]] = {index: {} for index in small.tolist()}
+    for one, other, edges in zip(*(part[~alone].tolist() for part in (area, neighbour, length)), strict=True):
+        borders[one][other] = edges
     sizes = size.tolist()
-    for area in small[np.argsort(size[small], kind="stable")].tolist():
-        root = area
+    for index in small[np.argsort(size[small], kind="stable")].tolist():
+        root = index
         while parent[root] != root:
             root = parent[root]
         if sizes[root] >= minimum_px:
             continue
         shared: dict[int, int] = {}
-        for neighbour, length in borders[root].items():
-            while parent[neighbour] != neighbour:
-                neighbour = parent[neighbour]
-            if neighbour != root:
-                shared[neighbour] = shared.get(neighbour, 0) + length
+        for other, edges in borders[root].items():
+            while parent[other] != other:
+                other = parent[other]
+            if other != root:
+                shared[other] = shared.get(other, 0) + edges
         if not shared:
             continue
         target = min(shared, key=lambda key: (-shared[key], key)) if len(shared) > 1 else next(iter(shared))
@@ -69,8 +80,10 @@ def shared_borders(one: dict[int, int], other: dict[int, int]) -> dict[int, int]
     return {key: one.get(key, 0) + other.get(key, 0) for key in one.keys() | other.keys()}
 
 
-def _borders(areas: NDArray[np.int32], wanted: NDArray[np.bool_]) -> dict[int, dict[int, int]]:
-    """For each wanted area: its neighbours and the number of pixel edges shared with each."""
+def _borders(
+    areas: NDArray[np.int32], wanted: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Borders of wanted areas: area, neighbour, and the number of pixel edges they share, sorted by both."""
     pairs = []
     for one, other in ((areas[:, :-1], areas[:, 1:]), (areas[:-1], areas[1:])):
         differ = one != other
@@ -79,8 +92,5 @@ def _borders(areas: NDArray[np.int32], wanted: NDArray[np.bool_]) -> dict[int, d
     both = np.concatenate(pairs, axis=1)
     count = int(areas.max()) + 1
     keys, lengths = np.unique(both[0] * count + both[1], return_counts=True)
-    borders: dict[int, dict[int, int]] = {int(area): {} for area in np.flatnonzero(wanted)}
-    for key, length in zip(keys.tolist(), lengths.tolist(), strict=True):
-        area, other = divmod(key, count)
-        borders[area][other] = length
-    return borders
+    area, neighbour = np.divmod(keys, count)
+    return area, neighbour, lengths

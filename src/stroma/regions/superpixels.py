@@ -21,8 +21,6 @@ from stroma.core.threads import in_threads
 from stroma.regions.components import join_small
 
 COMPONENTS = 8  # principal components in the first steps
-COARSE_STEPS = 5  # on every second row and column
-FINE_STEPS = 1
 _BLOCKS = 32  # parts that threads take
 _CELLS_AT_ONCE = 32  # their spectra fit into the cache
 _NEIGHBOURS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
@@ -143,6 +141,10 @@ class Grid:
         """Side of a square as large as the mean cell."""
         return float(np.sqrt(self.height * self.width / self.count))
 
+    def steps(self) -> tuple[int, int]:
+        """How often centres move on every second row and column, and then on all pixels."""
+        return (0, 6) if self.side_px < 6 else (5, 1)
+
     def neighbours(self) -> NDArray[np.int64]:
         """(cells, 9) numbers of the centres a cell's pixels look at; beyond the border the cell's own."""
         row, column = np.divmod(np.arange(self.count), self.columns)
@@ -182,14 +184,16 @@ def _cluster(
     spaced = _with_position(reduced, grid, compactness)
     centres = _first_centres(spaced, grid)
     neighbours = grid.neighbours()
-    half = grid.side_px >= 6
-    coarse = _Cells(spaced, grid.pixels(2), neighbours) if half else None
-    for _ in range(COARSE_STEPS if coarse else 0):
-        centres = coarse.moved(centres, coarse.nearest(centres)) if coarse else centres
+    exact = reduced is not features and options.sigma_px == 0
+    on_half, on_all = grid.steps()
+    if on_half:
+        coarse = _Cells(spaced, grid.pixels(2), neighbours)
+        for _ in range(on_half):
+            centres = coarse.moved(centres, coarse.nearest(centres))
     fine = _Cells(spaced, grid.pixels(), neighbours)
-    for _ in range(FINE_STEPS if coarse else COARSE_STEPS + FINE_STEPS):
+    for _ in range(on_all):
         centres = fine.moved(centres, fine.nearest(centres))
-    if reduced is features or options.sigma_px > 0:
+    if not exact:
         return fine.labels(fine.nearest(centres), (height, width))
     return _refined(features, fine, fine.labels(fine.nearest(centres), (height, width)), compactness)
 
@@ -215,13 +219,14 @@ def _principal(features: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _with_position(features: NDArray[np.float32], grid: Grid, compactness: float) -> NDArray[np.float32]:
-    """(H·W, C + 2): channels over compactness, then row and column in sides of a superpixel."""
+    """(H·W, C + 3): channels over compactness, then row and column in sides of a superpixel, then 1."""
     height, width, channels = features.shape
-    spaced = np.empty((height, width, channels + 2), dtype=np.float32)
+    spaced = np.empty((height, width, channels + 3), dtype=np.float32)
     np.multiply(features, np.float32(1 / compactness), out=spaced[:, :, :channels])
     spaced[:, :, channels] = (np.arange(height, dtype=np.float32) / grid.side_px)[:, None]
     spaced[:, :, channels + 1] = (np.arange(width, dtype=np.float32) / grid.side_px)[None, :]
-    flat: NDArray[np.float32] = spaced.reshape(-1, channels + 2)
+    spaced[:, :, channels + 2] = 1
+    flat: NDArray[np.float32] = spaced.reshape(-1, channels + 3)
     return flat
 
 
@@ -229,7 +234,7 @@ def _first_centres(spaced: NDArray[np.float32], grid: Grid) -> NDArray[np.float3
     """The pixel in the middle of each cell."""
     rows = ((np.arange(grid.rows) + 0.5) * grid.height / grid.rows).astype(np.int64)
     columns = ((np.arange(grid.columns) + 0.5) * grid.width / grid.columns).astype(np.int64)
-    middle: NDArray[np.float32] = spaced[(rows[:, None] * grid.width + columns[None, :]).ravel()]
+    middle: NDArray[np.float32] = spaced[(rows[:, None] * grid.width + columns[None, :]).ravel(), :-1]
     return middle
 
 
@@ -237,7 +242,7 @@ class _Cells:
     """Pixels gathered by cell, so that their distances to nine centres are one matrix product.
 
     Args:
-        spaced: (H·W, F) from `_with_position`.
+        spaced: (H·W, F + 1) from `_with_position`.
         pixels: (cells, P) flat positions, -1 for none.
         neighbours: (cells, 9) numbers of centres.
     """
@@ -245,10 +250,8 @@ class _Cells:
     def __init__(self, spaced: NDArray[np.float32], pixels: NDArray[np.int64], neighbours: NDArray[np.int64]) -> None:
         self.pixels, self.neighbours = pixels, neighbours
         self.missing = pixels < 0 if (pixels < 0).any() else None
-        self.position = spaced[:, -2:]
-        self.values = np.empty((*pixels.shape, spaced.shape[1] + 1), dtype=np.float32)
-        self.values[:, :, :-1] = spaced[np.maximum(pixels, 0)]
-        self.values[:, :, -1] = 1
+        self.position = spaced[:, -3:-1]
+        self.values: NDArray[np.float32] = np.take(spaced, np.maximum(pixels, 0), axis=0)
         cells = neighbours.size
         self.gather = sparse.csr_matrix(
             (np.ones(cells, np.float32), (neighbours.ravel(), np.arange(cells))), shape=(len(neighbours), cells)

@@ -9,9 +9,7 @@ from torch import Tensor
 from stroma.core.errors import InvalidData
 from stroma.regions.components import join_small
 from stroma.regions.superpixels import (
-    COARSE_STEPS,
     COMPONENTS,
-    FINE_STEPS,
     Grid,
     SlicOptions,
     default_compactness,
@@ -64,18 +62,19 @@ def _cluster(images: Tensor, grid: Grid, options: SlicOptions) -> Tensor:
     rows = ((torch.arange(grid.rows) + 0.5) * height / grid.rows).long()
     columns = ((torch.arange(grid.columns) + 0.5) * width / grid.columns).long()
     centres = spaced[:, (rows[:, None] * width + columns).flatten().to(images.device)]
-    half = grid.side_px >= 6
-    if half:
+    exact = channels > COMPONENTS + 2
+    on_half, on_all = grid.steps()
+    if on_half:
         coarse = _Cells(grid, 2, images.device)
         values = coarse.gathered(spaced)
-        for _ in range(COARSE_STEPS):
+        for _ in range(on_half):
             centres = coarse.means(values, coarse.nearest(values, centres), centres)
     fine = _Cells(grid, 1, images.device)
     values = fine.gathered(spaced)
-    for _ in range(FINE_STEPS if half else COARSE_STEPS + FINE_STEPS):
+    for _ in range(on_all):
         centres = fine.means(values, fine.nearest(values, centres), centres)
     chosen = fine.nearest(values, centres)
-    if channels > COMPONENTS + 2:  # one exact step with all channels
+    if exact:  # one step with all channels
         values = fine.gathered(torch.cat([features / compactness[:, None, None], position.expand(batch, -1, -1)], 2))
         centres = fine.means(values, chosen, values.new_zeros(batch, grid.count, values.shape[3] - 1))
         chosen = fine.nearest(values, centres)
