@@ -107,15 +107,14 @@ blocks of an encoder: `stroma.models.block_features.feature_network(network, num
 normalisation folded, channels last. `stroma embed` uses it, by default in bfloat16 on processors that compute in it;
 `stroma predict --precision auto` does, too. Float32 laid out so agrees with the network within 1e-5, bfloat16 within
 3e-2 (relative norm of the logits; tests hold every registered network to it).
-Medians of five passes, processor seconds of one thread of an AMD EPYC with AVX-512 BF16 (`python -m benchmarks
-models` measures yours, larger cases on two threads; random weights; in brackets the difference from eager
-float32, relative norm):
+Medians on two threads of an AMD EPYC with AVX-512 BF16 where nothing else ran (`python -m benchmarks models` measures
+yours; random weights; in brackets the difference from eager float32, relative norm). On a GPU nobody has measured yet.
 
 | network | eager float32 | float32 | bfloat16 |
 | --- | --- | --- | --- |
-| DeepCMorph features, 2 tiles of 224 | 1.78 s | 1.49 s, 1.20× (3e-7) | 0.84 s, 2.11× (8e-3) |
-| Unet efficientnet-b5, cube 480 × 640 × 100 | 1.56 s | 1.27 s, 1.23× (1e-6) | 0.66 s, 2.38× (6e-3) |
-| XCiT small, 8 tiles of 224 | 1.03 s | 0.99 s, 1.04× (3e-7) | 0.56 s, 1.85× (6e-3) |
+| DeepCMorph features, 8 tiles of 224 | 4.79 s | 3.76 s, 1.27× (3e-7) | 1.87 s, 2.56× (8e-3) |
+| Unet efficientnet-b5, cube 480 × 640 × 100 | 0.85 s | 0.63 s, 1.35× (1e-6) | 0.40 s, 2.11× (6e-3) |
+| XCiT small, 16 tiles of 224 | 1.23 s | 1.24 s, 0.99× (3e-7) | 0.60 s, 2.06× (6e-3) |
 
 ## Other programs
 
