@@ -107,8 +107,8 @@ blocks of an encoder: `stroma.models.block_features.feature_network(network, num
 normalisation folded, channels last. `stroma embed` uses it, by default in bfloat16 on processors that compute in it;
 `stroma predict --precision auto` does, too. Float32 laid out so agrees with the network within 1e-5, bfloat16 within
 3e-2 (relative norm of the logits; tests hold every registered network to it).
-Medians on two threads of an AMD EPYC with AVX-512 BF16 where nothing else ran (`python -m benchmarks models` measures
-yours; random weights; in brackets the difference from eager float32, relative norm). On a GPU nobody has measured yet.
+Medians on two threads of an AMD EPYC with AVX-512 BF16 where nothing else ran (`python -m benchmarks models` tells
+yours; random weights; in brackets the difference from eager float32, relative norm). Nobody has measured a GPU yet.
 
 | network | eager float32 | float32 | bfloat16 |
 | --- | --- | --- | --- |
