@@ -16,6 +16,7 @@ from tests.tiny import NAMES, cube_study
 PLANTED = "Mustermann-Käthe"
 BORN = "19500117"
 _XML = "<r><e name='PatientName'>{0}</e><e name='PatientBirthDate'>{1}</e><e name='Modality'>XC</e></r>"
+_STATS = ["--value", "n_pixels", "--group", "label_name", "--subject", "subject_id", "--paired"]
 _LOG = "[Camera]\nCamID = 0202-00118\nPatientName = {0}\n[Patient]\nPatientName = {0}\nPatientBirthDate = {1}\n"
 
 
@@ -81,6 +82,11 @@ def test_no_verb_lets_a_name_out(
         ["predict", run, "--images", "validation"],
         ["evaluate", run, "--images", "validation"],
         ["report", run],
+        ["medians", study, "-o", str(out / "medians"), "--htc"],
+        ["report", str(out / "medians")],
+        ["split", study, "-o", str(out / "splits.json")],
+        ["stats", str(out / "medians" / "medians.parquet"), "-o", str(out / "stats"), *_STATS],
+        ["annotations", "summary", study, "-o", str(out / "summary")],
     ):
         assert command(arguments) == 0, (arguments, capsys.readouterr().err)
         said = "".join(capsys.readouterr())
