@@ -68,6 +68,11 @@ def test_mistyped_names_get_the_nearest() -> None:
         find("deepcmorph/tcgaa")
 
 
+def test_networks_of_the_hub_are_sent_to_where_they_are_fetched() -> None:
+    with pytest.raises(UsageError, match="stroma embed TILES --encoder hf-hub:owner/name"):
+        find("hf-hub:owner/name")
+
+
 def test_the_models_page_is_written_from_the_catalogue() -> None:
     page = Path(__file__).parents[2] / "docs" / "models.md"
     assert page.read_text(encoding="utf-8") == model_page(), "python -m stroma.prepare.model_page docs/models.md"

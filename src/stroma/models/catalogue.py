@@ -40,9 +40,10 @@ def find(name: str) -> list[PublishedModel]:
     patterns = [candidate.lower() for candidate in _numbered(name)]
     wanted = {entry for pattern in patterns for entry in fnmatch.filter(lowered, _only_stars(pattern))}
     if not wanted:
-        raise UsageError(
-            f"there is no published model '{name}'", next_step=nearest(name, known) + " See: stroma models list"
-        )
+        hint = nearest(name, known) + " See: stroma models list"
+        if name.startswith("hf-hub:"):
+            hint = f"Networks of the Hub are encoders, fetched on first use: stroma embed TILES --encoder {name}"
+        raise UsageError(f"there is no published model '{name}'", next_step=hint)
     return [known[original] for entry, original in lowered.items() if entry in wanted]
 
 
