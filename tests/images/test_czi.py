@@ -107,6 +107,13 @@ def test_fluorescence_has_named_channels(tmp_path, packing):
     np.testing.assert_array_equal(image.read(channels=[3, 1]), np.moveaxis(STACK, 0, 2)[:, :, [3, 1]])
 
 
+def test_a_channel_that_is_only_there_in_small_is_refused(tmp_path):
+    small = Piece(np.ascontiguousarray(STACK[1][::2, ::2]), factor=2, dims={"C": 1})
+    path = write_czi(tmp_path / "a.czi", [Piece(STACK[0], dims={"C": 0}), small], channels=("DAPI", "CD3"))
+    with pytest.raises(UnreadableImage, match="lacks channels at full resolution"):
+        open_image(path)
+
+
 def test_a_plane_of_a_stack_is_chosen(tmp_path):
     path = write_czi(tmp_path / "a.czi", [Piece(plane, dims={"C": 0, "Z": z}) for z, plane in enumerate(STACK)])
     with pytest.raises(UnreadableImage, match=r"4 planes along z.*z=0"):

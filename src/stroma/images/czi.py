@@ -171,6 +171,8 @@ def _complete(blocks: Blocks, factors: NDArray[np.int64]) -> list[int]:
         planes = set(of_level.column("c").tolist()) == set(blocks.column("c").tolist())
         if planes and min(areas) >= _COVERED:
             used.append(factor)
+    if used[:1] != [1]:
+        raise UnreadableImage("lacks channels at full resolution", where=blocks.path)
     return used
 
 
