@@ -12,6 +12,14 @@ from numpy.typing import NDArray
 _FORMAT, _WIDTH, _HEIGHT, _OFFSET, _COUNT = 0xBC01, 0xBC80, 0xBC81, 0xBCC0, 0xBCC1
 _FORMAT_BYTES = 16
 _MARK = b"WMPHOTO\0"
+_FORMATS = bytes.fromhex("24c3dd6f034efe4bb1853d77768dc9")
+_GREY, _RGB = 0, 7
+_KINDS = {8: (_GREY, 1), 11: (_GREY, 2), 17: (_GREY, 7), 12: (_RGB, 1), 13: (_RGB, 1), 21: (_RGB, 2)}
+"""Last byte of the pixel format (table A.6) → colours and depth (8.3.17, 8.3.18) that the codestream must have.
+
+The decoder makes room for the one and writes the other.
+"""
+_INSIDE = {_GREY: (0,), _RGB: (1, 2, 3)}  # formats within the codestream (8.4.2)
 
 
 def decode_jpeg_xr(data: bytes, height: int, width: int) -> NDArray[Any]:
@@ -51,14 +59,22 @@ def _check(data: bytes, height: int, width: int) -> None:
     first, length = found.get(_OFFSET, 0), found.get(_COUNT, 0)
     if found.get(_FORMAT, len(data)) + _FORMAT_BYTES > len(data) or not 0 < length <= len(data) - first:
         raise ValueError("the parts of a JPEG XR picture lie outside it")
-    _check_codestream(data[first : first + length], height, width)
+    name = data[found[_FORMAT] : found[_FORMAT] + _FORMAT_BYTES]
+    if name[:-1] != _FORMATS or name[-1] not in _KINDS:
+        raise ValueError("a JPEG XR picture has pixels of a type that is not read")
+    _check_codestream(data[first : first + length], height, width, _KINDS[name[-1]])
 
 
-def _check_codestream(data: bytes, height: int, width: int) -> None:
-    """The image header (8.3): the size there counts for the decoder too."""
+def _check_codestream(data: bytes, height: int, width: int, kind: tuple[int, int]) -> None:
+    """The image header (8.3): size and kind of pixels there count for the decoder too."""
     if not data.startswith(_MARK) or len(data) < 20:
         raise ValueError("no JPEG XR codestream")
     short_sizes, extra = bool(data[10] & 0x80), 12
     stored = struct.unpack_from(">HH" if short_sizes else ">II", data, extra)
     if stored != (width - 1, height - 1):
         raise ValueError("the codestream of a JPEG XR picture has another size than it should")
+    tiles, window = data[9] & 0x80, data[10] & 0x20
+    plane = extra + (4 if short_sizes else 8)
+    inside = None if tiles or window else data[plane] >> 5
+    if (data[11] >> 4, data[11] & 15) != kind or not (inside is None or inside in _INSIDE[kind[0]]):
+        raise ValueError("the codestream of a JPEG XR picture has pixels of another type than its directory says")
