@@ -221,6 +221,18 @@ def test_many_objects_become_detections(tmp_path):
     assert read_geojson(tmp_path / "same" / "x.geojson")[7].kind == "annotation"
 
 
+def test_an_export_tells_its_compressed_file_and_replaces_the_other_form(drawn, tmp_path, monkeypatch):
+    (drawn / "b#1.geojson").unlink()
+    plain = convert(drawn, tmp_path / "out", "geojson").output
+    assert plain.suffix == ".geojson" and plain.is_file()
+    monkeypatch.setattr("stroma.regions.geojson.GZIP_BYTES", 10)
+    with pytest.raises(OutputConflict):
+        convert(drawn, tmp_path / "out", "geojson")
+    compressed = convert(drawn, tmp_path / "out", "geojson", overwrite=True).output
+    assert compressed == plain.with_name(plain.name + ".gz")
+    assert compressed.is_file() and not plain.exists()
+
+
 def test_htc_file_names_tell_image_layer_annotator_and_label(tmp_path):
     stem = "2021_04_15_09_22_02#polygon#annotator2#liver"
     (tmp_path / "in").mkdir()

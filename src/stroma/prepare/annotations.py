@@ -95,7 +95,10 @@ def convert_annotations(options: AnnotationConvertOptions) -> VerbResult:
         writers = dict(outputs)
         outcomes = map_items(lambda path: writers[path]() and None, list(writers))
         lost = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
-    output = outputs[0][0] if len(outputs) == 1 and not lost else options.output
+    output = options.output
+    if len(outputs) == 1 and not lost:
+        plain, compressed = _forms(outputs[0][0])
+        output = compressed if compressed.exists() and not plain.exists() else plain
     found = replace(found, failed=(*found.failed, *lost))
     if options.to in ("rle", "mask", "instances"):
         found = replace(found, notes=(*found.notes, *not_in_masks(found.files, found.labels, options.to)))
@@ -202,7 +205,15 @@ def _to_geojson(found: Gathered, options: AnnotationConvertOptions) -> list[Outp
 
 
 def _write(path: Path, objects: Sequence[Annotation], corner: tuple[int, int]) -> Path:
-    return write_geojson(path, objects, offset=(float(corner[0]), float(corner[1])))
+    written = write_geojson(path, objects, offset=(float(corner[0]), float(corner[1])))
+    for other in set(_forms(path)) - {written}:
+        other.unlink(missing_ok=True)  # of an earlier export, which it replaces
+    return written
+
+
+def _forms(path: Path) -> tuple[Path, Path]:
+    """A file as it is named, and its name where it became so large that it is compressed."""
+    return path, path.with_name(path.name + ".gz")
 
 
 def _with_kind(annotations: Sequence[Annotation], wanted: str) -> Sequence[Annotation]:
@@ -253,7 +264,7 @@ def _to_masks(found: Gathered, options: AnnotationConvertOptions) -> list[Output
 
 
 def _check_free(paths: Sequence[Path], *, overwrite: bool) -> None:
-    there = [path for path in paths for path in (path, path.with_name(path.name + ".gz")) if path.exists()]
+    there = [form for path in paths for form in _forms(path) if form.exists()]
     if there and not overwrite:
         raise OutputConflict("exists already", where=there[0], next_step="Use --overwrite, or another --output")
 
