@@ -47,6 +47,12 @@ def test_a_circle_of_extends_is_named(tmp_path):
         load_config(tmp_path / "a.yaml", Outer)
 
 
+@pytest.mark.parametrize("value", ["5", "[1]", "{a: b}"])
+def test_extends_that_names_no_files_is_told(tmp_path, value):
+    with pytest.raises(ConfigError, match="'extends' is .* Name one file, or a list of files"):
+        load_config(write(tmp_path / "a.yaml", f"extends: {value}\n"), Outer)
+
+
 def test_set_overrides_are_read_as_yaml(tmp_path):
     path = write(tmp_path / "c.yaml", "")
     config = load_config(path, Outer, ["inner.learning_rate=0.2", "inner.names=[x, y]", "seed=7"])

@@ -1,3 +1,5 @@
+import multiprocessing
+import multiprocessing.connection
 import os
 
 import pytest
@@ -31,6 +33,24 @@ def test_results_come_in_order_and_a_failure_stops_no_other(workers):
 def test_a_dying_worker_fails_its_own_item_only():
     outcomes = list(map_items(work, ["a", "die", "b", "c"], workers=2))
     assert [o.result for o in outcomes if isinstance(o, Done)] == ["A", "B", "C"]
+    assert [(o.item, o.error) for o in outcomes if isinstance(o, Failed)] == [("die", "WorkerDied")]
+
+
+def die_at_once(item):
+    if item == "die":
+        os._exit(9)
+    return item
+
+
+def test_a_worker_that_died_before_the_next_item_was_handed_over_fails_its_own_item_only():
+    def source():
+        yield from ("a", "b", "die", "c")
+        while multiprocessing.active_children():  # until the pool has noticed
+            multiprocessing.connection.wait([child.sentinel for child in multiprocessing.active_children()])
+        yield from ("d", "e")
+
+    outcomes = list(map_items(die_at_once, source(), workers=2))
+    assert [o.item for o in outcomes] == ["a", "b", "die", "c", "d", "e"]
     assert [(o.item, o.error) for o in outcomes if isinstance(o, Failed)] == [("die", "WorkerDied")]
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from stroma.core.errors import ConfigError, MissingFile, nearest
+from stroma.core.text import plural
 
 S = TypeVar("S", bound="Section")
 
@@ -57,8 +58,11 @@ def read_mapping(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"holds a {type(content).__name__} where a mapping of sections is needed", where=path)
     parents = content.pop("extends", [])
+    parents = [parents] if isinstance(parents, str) else parents
+    if not (isinstance(parents, list) and all(isinstance(parent, str) for parent in parents)):
+        raise ConfigError(f"'extends' is {parents!r}", where=path, next_step="Name one file, or a list of files")
     merged: dict[str, Any] = {}
-    for parent in [parents] if isinstance(parents, str) else parents:
+    for parent in parents:
         merged = merge(merged, read_mapping(path.parent / parent, (*_seen, path.resolve())))
     return merge(merged, content)
 
@@ -122,7 +126,7 @@ def build(model: type[S], values: Mapping[str, Any], *, where: Path | str | None
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     details = error.errors(include_url=False)
     first = details[0]
-    more = f" ({len(details) - 1} more problems)" if len(details) > 1 else ""
+    more = f" ({plural(len(details) - 1, 'more problem')})" if len(details) > 1 else ""
     return _explain_one(first, model) + more
 
 

@@ -7,7 +7,6 @@ from typing import Literal
 from stroma.core.errors import UsageError
 from stroma.core.extras import require
 
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -22,12 +21,13 @@ def resolve_device(wanted: str = "auto") -> str:
     """
     torch = require("torch", extra="learn", feature="running a network")
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    there = [name for name, is_there in available.items() if is_there]
     if wanted == "auto":
-        return next(name for name, there in available.items() if there)
-    kind, _, index = wanted.partition(":")
-    if not available.get(kind, False) or (index and int(index) >= torch.cuda.device_count()):
-        there = ", ".join(name for name, is_there in available.items() if is_there)
-        raise UsageError(f"there is no device '{wanted}' here", next_step=f"Use --device auto, or one of: {there}")
+        return there[0]
+    if wanted not in (*there, *(f"cuda:{index}" for index in range(torch.cuda.device_count()))):
+        raise UsageError(
+            f"there is no device '{wanted}' here", next_step=f"Use --device auto, or one of: {', '.join(there)}"
+        )
     return wanted
 
 

@@ -89,6 +89,16 @@ def _start_pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
 
+def _submit(pool: ProcessPoolExecutor, function: Callable[[T], R], item: T) -> Future[Any]:
+    """A future of the item; one that failed if a worker died since the last item was handed over."""
+    try:
+        return pool.submit(_attempt, function, item)
+    except BrokenProcessPool as error:
+        broken: Future[Any] = Future()
+        broken.set_exception(error)
+        return broken
+
+
 def _in_processes(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[Done[T, R] | Failed[T]]:
     pending: deque[tuple[T, Future[Any]]] = deque()
     source = iter(items)
@@ -100,7 +110,7 @@ def _in_processes(function: Callable[[T], R], items: Iterable[T], workers: int) 
                     item = next(source)
                 except StopIteration:
                     break
-                pending.append((item, pool.submit(_attempt, function, item)))
+                pending.append((item, _submit(pool, function, item)))
             if not pending:
                 return
             item, future = pending.popleft()
