@@ -105,6 +105,16 @@ def set_log(text):
     return damage
 
 
+def set_meta(text):
+    return lambda tree: (tree.folder / "annotations" / f"{TIME}_meta.json").write_text(text)
+
+
+def bare_array(tree):
+    path = tree.data / "intermediates" / "segmentations" / f"P001#{TIME}.blosc"
+    path.parent.mkdir(parents=True)
+    write_htc_blosc(path, np.zeros((480, 640), np.uint8))
+
+
 def segmentation(value, shape=(480, 640)):
     def damage(tree):
         for path in (tree.folder / "annotations").iterdir():
@@ -140,8 +150,27 @@ DAMAGES = {
         ["RGB-Image.png", "top border with the value 16", "frame is 15"],
     ),
     "size of the picture": (small_picture, "error", CUBE, ["RGB-Image.png", "200 × 300", "480 × 640"]),
-    "unknown camera": (set_log("[Camera]\r\nExposure = 1\r\n"), "warning", CUBE, ["camera log", "names no camera"]),
-    "damaged log": (set_log("nonsense\r\n"), "error", "", ["line 1"]),
+    "unknown camera": (
+        set_log("[Camera]\r\nExposure = 1\r\n"),
+        "warning",
+        "_meta.log",
+        ["camera log", "names no camera"],
+    ),
+    "damaged log": (set_log("nonsense\r\n"), "error", "_meta.log", ["line 1"]),
+    "damaged meta file": (set_meta('{"label_meta": '), "error", "_meta.json", ["is not valid JSON"]),
+    "meta file without a table": (set_meta("[1, 2]"), "error", "_meta.json", ["holds no table"]),
+    "label of the meta file": (
+        set_meta('{"label_meta": {"liver": {}, "spleen": {}}}'),
+        "warning",
+        CUBE,
+        ["spleen in its meta file", "in no annotation"],
+    ),
+    "label outside of image_labels": (
+        set_meta('{"image_labels": ["spleen"]}'),
+        "warning",
+        CUBE,
+        ["has liver in polygon#annotator1"],
+    ),
     "wrong size of a mask": (lambda t: t.mask(np.ones((48, 64), bool)), "error", "", ["48 × 64", "480 × 640"]),
     "empty mask": (
         lambda t: t.mask(np.zeros((480, 640), bool)),
@@ -156,6 +185,7 @@ DAMAGES = {
         ["#livver#binary.png", "'livver'"],
     ),
     "unlabelled index": (segmentation(77), "error", "", ["77"]),
+    "segmentation without names": (bare_array, "error", f"P001#{TIME}.blosc", ["no masks by annotation"]),
     "size of a segmentation": (segmentation(1, (48, 64)), "error", "", ["48 × 64", "480 × 640"]),
 }
 
@@ -186,6 +216,18 @@ def test_every_inconsistency_has_its_finding(name, tree):
     ]
     assert matching, f"{severity} {ending} {fragments} is not among {found}"
     assert all(path for _, path, _ in matching)
+    assert len(matching) == 1
+
+
+def test_an_image_with_a_damaged_meta_file_is_looked_at_all_the_same(tree):
+    set_meta("{")(tree)
+    tree.cube[3, 4] = 0
+    tree.write()
+    found = findings(tree)
+    assert {message.partition(":")[0] for severity, _, message in found if severity == "error"} == {
+        "is no readable meta file",
+        "has empty pixels",
+    }
 
 
 def test_equal_names_stop_with_both_paths(tmp_path):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import pickletools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -52,62 +53,42 @@ def read_htc_blosc(path: Path, *, keys: Sequence[str] | None = None) -> NDArray[
         UsageError: `keys` names an array that the file does not have, or the file has a single one.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingFile("there is no such file", where=path)
-    with path.open("rb") as handle:
-        try:
-            header = _read_header(handle)
-            if isinstance(header, dict):
-                return _read_dict(handle, header, keys, path)
-            if keys is not None:
-                raise UsageError("holds a single array without a name", where=path)
-            return _read_array(handle.read(), *header)
-        except _DAMAGE as error:
-            raise _damaged(error, path) from error
+    with _opened(path) as handle:
+        header = _read_header(handle)
+        if isinstance(header, dict):
+            return _read_dict(handle, header, keys, path)
+        if keys is not None:
+            raise UsageError("holds a single array without a name", where=path)
+        return _read_array(handle.read(), *header)
 
 
-def list_htc_blosc(path: Path) -> list[Any]:
-    """Names of the arrays in a `.blosc` file, in its order; empty when it holds a single one. Reads its header only.
+def read_htc_header(path: Path) -> dict[Any, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Shape and data type of each array in a `.blosc` file, in its order; only its header is read.
+
+    Returns:
+        Name → shape and type; a single array without a name has the name None.
 
     Raises:
         MissingFile: there is no such file.
         UnreadableImage: it is damaged, or not of this kind.
     """
-    path = Path(path)
+    with _opened(path) as handle:
+        header = _read_header(handle)
+    entries = header if isinstance(header, dict) else {None: header}
+    return {name: (entry[0], entry[1]) for name, entry in entries.items()}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The open file; what reading it raises on damage is told as such."""
     if not path.is_file():
         raise MissingFile("there is no such file", where=path)
     with path.open("rb") as handle:
         try:
-            header = _read_header(handle)
+            yield handle
         except _DAMAGE as error:
-            raise _damaged(error, path) from error
-    return list(header) if isinstance(header, dict) else []
-
-
-def read_htc_shape(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and data type of the single array in a `.blosc` file; reads its header only.
-
-    Raises:
-        MissingFile: there is no such file.
-        UnreadableImage: it is damaged, not of this kind, or holds several arrays.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFile("there is no such file", where=path)
-    with path.open("rb") as handle:
-        try:
-            header = _read_header(handle)
-        except _DAMAGE as error:
-            raise _damaged(error, path) from error
-    if isinstance(header, dict):
-        raise UnreadableImage("holds several arrays, not a single one", where=path)
-    shape, dtype = header
-    return shape, dtype
-
-
-def _damaged(error: Exception, path: Path) -> UnreadableImage:
-    text = error.what if isinstance(error, InvalidData) else str(error)
-    return UnreadableImage(f"is no blosc file of htc, or is damaged ({text})", where=path)
+            text = error.what if isinstance(error, InvalidData) else str(error)
+            raise UnreadableImage(f"is no blosc file of htc, or is damaged ({text})", where=path) from error
 
 
 def _read_dict(

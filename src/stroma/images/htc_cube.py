@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stroma.core.component import Component
 from stroma.core.errors import UnreadableImage
 from stroma.images.cache import DECODED, file_key
-from stroma.images.htc_blosc import read_htc_blosc, read_htc_shape
+from stroma.images.htc_blosc import read_htc_blosc, read_htc_header
 from stroma.images.image import Box, Image, Level
 from stroma.images.tivita import tivita_wavelengths
 
@@ -31,7 +31,10 @@ class HtcCubeImage(Image):
 
     def __init__(self, path: Path | str, *, prepared: tuple[Component, ...] = ()) -> None:
         self.path, self.prepared = Path(path), prepared
-        shape, self.dtype = read_htc_shape(self.path)
+        header = read_htc_header(self.path)
+        if None not in header:
+            raise UnreadableImage(f"holds {len(header)} named arrays, not a single one", where=self.path)
+        shape, self.dtype = header[None]
         if len(shape) != 3 or 0 in shape:
             raise UnreadableImage(f"holds an array of shape {shape}, which is no image", where=self.path)
         height, width, count = shape

@@ -86,6 +86,8 @@ def check(options: CheckOptions) -> VerbResult:
         findings += one.findings
         facts.append(one.facts)
         labels += [(outcome.item, label, pixels) for label, pixels in one.labels]
+    told = {finding.path for finding in findings if finding.check in ("camera", "meta")}
+    findings = [finding for finding in findings if finding.check != "listing" or finding.path not in told]
     images = pl.DataFrame(facts, schema=FACTS_SCHEMA, orient="row")
     marked = pl.DataFrame(labels, schema=LABELS_SCHEMA, orient="row")
     findings += find_between(images, marked)

@@ -106,16 +106,17 @@ def check_image(study: Path, image_id: str, *, strict: bool = False, thumbnails:
     """
     recording = _opened(study)[image_id]
     path = str(recording.row["path"])
-    found: list[Finding] = []
-    picture = None
-    if path.endswith(CUBE_ENDING):
-        found += [*_cube_values(recording, path, strict), *_metadata(recording, path)]
-        picture, problems = _camera_picture(recording, path)
-        found += problems
-    facts, problems = _pixels(recording, path, picture, thumbnails)
-    found += problems if not any(finding.check == "unreadable" for finding in found) else []
-    labels, problems = _annotations(recording, path, facts)
-    return CheckedImage((*found, *problems), facts.row(recording), labels)
+    is_cube = path.endswith(CUBE_ENDING)
+    found = [*_cube_values(recording, path, strict)] if is_cube else []
+    facts = _Facts()
+    if not any(finding.check == "unreadable" for finding in found):
+        picture, of_picture = _camera_picture(recording, path) if is_cube else (None, [])
+        facts, of_pixels = _pixels(recording, path, picture, thumbnails)
+        found += [*of_pixels, *of_picture]
+    if is_cube:
+        found += _camera(recording, path)
+    labels, of_annotations = _annotations(recording, path, facts)
+    return CheckedImage((*found, *of_annotations), facts.row(recording), labels)
 
 
 @lru_cache(maxsize=1)
@@ -203,14 +204,37 @@ def _camera_picture(recording: Recording, path: str) -> tuple[NDArray[np.uint8] 
         return None, [Finding(recording.image_id, "error", "picture", path, text)]
 
 
-def _metadata(recording: Recording, path: str) -> Iterator[Finding]:
+def _camera(recording: Recording, path: str) -> Iterator[Finding]:
+    """The camera's log; what is wrong in it is told of the log itself, as the listing of the files does."""
+    log = f"{path.removesuffix(CUBE_ENDING)}_meta.log"
     try:
         if not recording.camera_log:
             yield Finding(recording.image_id, "warning", "camera", path, "has no camera log: its camera is unknown")
         elif "Camera_CamID" not in recording.camera_log:
-            yield Finding(recording.image_id, "warning", "camera", path, "has a camera log that names no camera")
+            text = "is a camera log that names no camera (CamID), which counts as unknown"
+            yield Finding(recording.image_id, "warning", "camera", log, text)
     except StromaError as error:
-        yield Finding(recording.image_id, "error", "camera", path, f"has a camera log which {error.what}")
+        yield Finding(recording.image_id, "error", "camera", log, f"is no readable camera log: {error.what}")
+
+
+def _stated_labels(recording: Recording, path: str) -> tuple[list[str] | None, list[str], list[Finding]]:
+    """What the meta file of an image says of its labels.
+
+    Returns:
+        `image_labels` (None where there are none), the labels with values of their own, and what is wrong.
+    """
+    try:
+        meta = recording.annotation_meta
+    except StromaError as error:
+        place = Path(error.where).relative_to(recording.study.root).as_posix() if error.where else path
+        text = f"is no readable meta file: it {error.what}"
+        return None, [], [Finding(recording.image_id, "error", "meta", place, text)]
+    listed, described = meta.get("image_labels", recording.row.get("image_labels")), meta.get("label_meta")
+    return (
+        [str(label) for label in listed] if isinstance(listed, list) else None,
+        [str(label) for label in described] if isinstance(described, dict) else [],
+        [],
+    )
 
 
 def _annotations(
@@ -228,7 +252,8 @@ def _annotations(
             except StromaError as error:
                 found.append(Finding(image_id, "error", "label", path, error.what))
         return tuple((label, None) for label in whole), found
-    listed: Any = recording.meta("image_labels", None)
+    listed, described, problems = _stated_labels(recording, path)
+    found += problems
     counted: Counter[str] = Counter()
     for name in recording.annotation_names:
         try:
@@ -250,7 +275,12 @@ def _annotations(
             )
             found.append(Finding(image_id, "warning", "overlap", path, text))
         unlisted = {label for index, label in enumerate(known.names) if present[index]} - set(listed or ())
-        if unlisted and isinstance(listed, list):
+        if unlisted and listed is not None:
             text = f"has {', '.join(sorted(unlisted))} in {name}, which its image_labels do not list"
+            found.append(Finding(image_id, "warning", "labels", path, text))
+    if recording.annotation_names and not any(finding.check == "mask" for finding in found):
+        gone = [n for n in described if n not in known.ignore and known.aliases.get(n, n) not in counted]
+        if gone:
+            text = f"has {', '.join(gone)} in its meta file (label_meta), but in no annotation"
             found.append(Finding(image_id, "warning", "labels", path, text))
     return tuple(sorted(counted.items())), found

@@ -42,6 +42,7 @@ _ABOUT = {
     "blank": "nothing to see",
     "picture": "the camera's picture is missing or does not fit",
     "camera": "the camera is unknown",
+    "meta": "a meta file that cannot be read",
     "mask": "a mask that contradicts its image or the labels",
     "overlap": "several labels for one pixel",
     "label": "a label that the study does not know",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stroma.core.clock import stage
 from stroma.core.errors import InvalidData, StromaError
-from stroma.images.htc_blosc import list_htc_blosc, read_htc_blosc
+from stroma.images.htc_blosc import read_htc_blosc, read_htc_header
 from stroma.study.labels import LabelMapping
 from stroma.study.listing import Listing, Problem
 from stroma.study.mitk_masks import collapse_layers
@@ -28,7 +28,7 @@ def annotations_in(listing: Listing, folder: str, problems: list[Problem]) -> di
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
     for path in _files(listing.files, folder):
         try:
-            names = list_htc_blosc(listing.root / path)
+            names = list(read_htc_header(listing.root / path))
         except StromaError as error:
             problems.append(Problem(path, f"{error.what}; its masks are left out"))
             continue
