@@ -173,7 +173,8 @@ def test_image_and_table_networks_tell_their_columns(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = ImageTableNetwork(channels=100, classes=2, columns=11)
     config = o.htc_config("superpixel_classification", 100, encoder="timm-resnest14d", mapping={"no": 0, "yes": 1})
-    config["model"]["meta"] = {"layer1_size": 50}
+    config["model"] |= {"activation_function": "elu", "normalization": "BatchNorm"}
+    config["model"]["meta"] = {"layer1_size": 50, "layer2_size": 30, "normalization": "BatchNorm"}
     run = o.htc_run(tmp_path / "run", {"fold_0": model.state_dict()}, config)
     loaded = stroma.load_model(run)
     assert loaded.meta.fc1.in_features == 11
@@ -246,14 +247,6 @@ def test_the_calibration_of_htc_is_applied(tmp_path: Path) -> None:
 def test_a_calibration_that_does_not_fit_is_not_ignored(tmp_path: Path, section: object, message: str) -> None:
     run, _ = calibrated(tmp_path / "run", section)
     with pytest.raises(ConfigError, match=message):
-        stroma.load_model(run)
-
-
-def test_channel_preprocessing_of_htc_is_refused(tmp_path: Path) -> None:
-    config = o.htc_config("image", 100, encoder="resnet18")
-    config["model"]["channel_preprocessing"] = {"remaining_channels": 40}
-    run = o.htc_run(tmp_path / "run", {"fold_A": {"a": torch.zeros(1)}}, config)
-    with pytest.raises(ConfigError, match="channel_preprocessing, whose layers have no names"):
         stroma.load_model(run)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from stroma.core.errors import ConfigError, nearest
 
@@ -18,10 +18,26 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "selu": nn.SELU,
     "tanh": nn.Tanh,
 }
-_NORMALISATIONS: dict[str, Callable[[int], nn.Module]] = {
-    "BatchNorm": nn.BatchNorm1d,
-    "InstanceNorm": partial(nn.InstanceNorm1d, affine=True),
-}
+_BATCH_NORMS: dict[int, Callable[[int], nn.Module]] = {1: nn.BatchNorm1d, 3: nn.BatchNorm3d}
+_NORMALISATIONS = ("BatchNorm", "InstanceNorm")
+
+
+class InstanceNorm(nn.Module):
+    """Mean 0 and variance 1 of each sample by itself, without parameters, as `torch.nn.InstanceNorm1d` and `3d` do.
+
+    Vectors (N, F) are normalised over their features.
+
+    Args:
+        dimensions: Last dimensions that are normalised together.
+    """
+
+    def __init__(self, dimensions: int) -> None:
+        super().__init__()
+        self.dimensions = dimensions
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        return functional.layer_norm(x, x.shape[-self.dimensions :])
 
 
 def activation_layer(name: str | None) -> nn.Module:
@@ -37,8 +53,13 @@ def activation_layer(name: str | None) -> nn.Module:
     return _ACTIVATIONS[name]()
 
 
-def normalisation_layer(name: str | None, features: int) -> nn.Module:
-    """A one-dimensional normalisation over `features`; none changes nothing.
+def normalisation_layer(name: str | None, features: int, *, dimensions: int = 1) -> nn.Module:
+    """A normalisation over `features`; none changes nothing.
+
+    Args:
+        name: `BatchNorm`, `InstanceNorm` or none.
+        features: Number of features, dimension 1 of the input.
+        dimensions: Dimensions that follow: 1 for sequences (and vectors, which have none), 3 for volumes.
 
     Raises:
         ConfigError: the name is unknown.
@@ -47,4 +68,4 @@ def normalisation_layer(name: str | None, features: int) -> nn.Module:
         return nn.Identity()
     if name not in _NORMALISATIONS:
         raise ConfigError(f"unknown normalisation '{name}'", next_step=nearest(name, _NORMALISATIONS))
-    return _NORMALISATIONS[name](features)
+    return InstanceNorm(dimensions) if name == "InstanceNorm" else _BATCH_NORMS[dimensions](features)

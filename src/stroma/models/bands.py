@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stroma.core.errors import UsageError
+from stroma.core.errors import ConfigError, UsageError
 
 
 def band_matrix(trained_nm: Sequence[float], wanted_nm: Sequence[float]) -> NDArray[np.float64]:
@@ -32,6 +32,36 @@ def band_matrix(trained_nm: Sequence[float], wanted_nm: Sequence[float]) -> NDAr
     identity = np.eye(len(trained))
     columns = [np.interp(wanted_nm, trained[order], identity[order, i]) for i in range(len(trained))]
     return np.stack(columns, axis=1)
+
+
+def resampling(
+    channels: int,
+    wavelengths_nm: Sequence[float] | None,
+    trained_nm: Sequence[float] | None,
+    *,
+    keep_sum: bool = True,
+) -> Tensor | None:
+    """The matrix that interpolates spectra to the wavelengths of training.
+
+    Args:
+        channels: Channels of the spectra that come in.
+        wavelengths_nm: One for each of them.
+        trained_nm: Wavelengths wanted.
+        keep_sum: Scale by the ratio of their numbers, as spectra that are normalised to the sum 1 need; other spectra
+            keep their values.
+
+    Returns:
+        (channels, trained), or none where one of the two is not known and nothing is to be done.
+
+    Raises:
+        ConfigError: the wavelengths are not one per channel.
+    """
+    if trained_nm is None or wavelengths_nm is None:
+        return None
+    if len(wavelengths_nm) != channels:
+        raise ConfigError(f"{len(wavelengths_nm)} wavelengths were given for {channels} channels")
+    scale = len(wavelengths_nm) / len(trained_nm) if keep_sum else 1.0
+    return torch.from_numpy(band_matrix(wavelengths_nm, trained_nm).T * scale).float()
 
 
 def adapt_first_layer(

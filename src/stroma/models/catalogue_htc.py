@@ -109,7 +109,7 @@ def _sepsis_model(run: str, name: str, target: str) -> PublishedModel:
     notes: tuple[str, ...] = ("the cubes are recalibrated and cropped to 224 × 224 pixels",)
     if "-meta_" in name:
         model = {"name": "image_table", "encoder": "timm-resnest14d", "columns": "from the file"}
-        notes += ("a clinical table is its second input; names of its layers are inferred, not verified",)
+        notes += ("a clinical table is its second input",)
     return _card("image", run, modality, model, bytes_each=_BYTES["resnest"], input_px=(224, 224), notes=notes,
                  **common)  # fmt: skip
 

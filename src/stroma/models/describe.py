@@ -87,7 +87,8 @@ class Description:
     def of_htc(cls, run: HtcRun, published: PublishedModel | None = None) -> Self:
         """From the configuration of a run of htc."""
         names = run.class_names
-        modality = {100: "hsi", 200: "hsi-pair", 3: "rgb", 4: "tpi"}.get(run.channels, "")
+        known_channels = {100: "hsi", 200: "hsi-pair", 3: "rgb", 4: "tpi"}
+        modality = "table" if run.is_table else known_channels.get(run.channels, "")
         known = {"hsi": TIVITA_NM, "rgb": RGB_NM}.get(modality)
         return cls(
             model=run.model,

@@ -63,13 +63,22 @@ class HtcRun:
 
     @property
     def channels(self) -> int:
-        """Channels of the network's input."""
+        """Channels of the network's input; of a table alone, its columns."""
+        if self.is_table:
+            return max(1, len(self._table_columns()))
         keys = ("model/input_channels", "model/n_input_channels", "input/n_channels")
-        for key in keys:
+        for key in keys[1:] if get(self.config, "model/channel_preprocessing") else keys:
             value = get(self.config, key)
             if value is not None:
                 return int(value)
         raise self._lacks("input/n_channels")
+
+    @property
+    def is_table(self) -> bool:
+        """Whether its input is a row of numbers and no image."""
+        return bool(get(self.config, "model/meta")) and not any(
+            get(self.config, key) for key in ("model/encoder", "model/architecture_name")
+        )
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -95,13 +104,6 @@ class HtcRun:
             ConfigError: the configuration describes a network that Stroma does not have.
         """
         config = self.config
-        if get(config, "model/channel_preprocessing"):
-            raise ConfigError(
-                "uses model/channel_preprocessing, whose layers have no names in what is published; no published run "
-                "uses it",
-                where=self._config_path,
-                next_step="Load it with htc, and save what you need",
-            )
         name = get(config, "model/architecture_name")
         if name:
             options = dict(get(config, "model/architecture_kwargs") or {})
@@ -109,19 +111,28 @@ class HtcRun:
             component: dict[str, Any] = {"name": "segmentation", "architecture": name}
             component["encoder"] = options.pop("encoder_name", "resnet34")
             depth = options.pop("encoder_depth", None)
-            return Component.model_validate(
-                component | ({"depth": depth} if depth else {}) | ({"options": options} if options else {})
-            )
+            before = self._channel_preprocessing()
+            more = {"depth": depth, "options": options, "channel_preprocessing": before}
+            return Component.model_validate(component | {key: value for key, value in more.items() if value})
         encoder = get(config, "model/encoder")
         if encoder and get(config, "model/meta"):
             return Component.model_validate(
-                {"name": "image_table", "encoder": encoder, "columns": len(self._table_columns())}
+                {
+                    "name": "image_table",
+                    "encoder": encoder,
+                    "columns": len(self._table_columns()),
+                    "part": int(get(config, "model/per_model_output_size") or 10),
+                    "activation": get(config, "model/activation_function"),
+                    "normalisation": get(config, "model/normalization"),
+                    "dropout": get(config, "model/dropout"),
+                    "table": self._table(),
+                }
             )
         if encoder:
             dropout = get(config, "model/dropout")
             return Component.model_validate({"name": "encoder_classifier", "encoder": encoder, "dropout": dropout})
-        if get(config, "model/meta"):
-            return Component(name="table")
+        if self.is_table:
+            return Component.model_validate({"name": "table", **self._table()})
         return self._spectral()
 
     def calibration(self, fold: str) -> Calibration | None:
@@ -145,6 +156,26 @@ class HtcRun:
             component["width"] = int(get(config, "model/channels_base") or 64)
         return Component.model_validate(component)
 
+    def _channel_preprocessing(self) -> dict[str, Any] | None:
+        section = get(self.config, "model/channel_preprocessing")
+        if not section:
+            return None
+        return {
+            "remaining_channels": section.get("remaining_channels", 40),
+            "activation": section.get("activation_function"),
+            "normalisation": section.get("normalization"),
+            "channel_weights": bool(section.get("channel_weights")),
+        }
+
+    def _table(self) -> dict[str, Any]:
+        section = get(self.config, "model/meta") or {}
+        return {
+            "hidden": [int(section.get("layer1_size") or 50), int(section.get("layer2_size") or 30)],
+            "activation": section.get("activation_function"),
+            "normalisation": section.get("normalization"),
+            "dropout": float(section.get("dropout") or 0.0),
+        }
+
     def _table_columns(self) -> list[Any]:
         columns: list[Any] = get(self.config, "input/meta/attributes") or []
         return columns
@@ -155,6 +186,8 @@ class HtcRun:
         normalised = "L1" in str(get(self.config, "input/preprocessing")) or (
             get(self.config, "input/normalization") == "L1"
         )
+        if self.is_table:
+            return []
         if normalised:
             return ["l1"]
         return ["divide"] if self.channels == 3 else []

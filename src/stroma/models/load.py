@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from stroma.models.locate import Member, choose, locate
 from stroma.models.shapes import input_layers, shapes
 from stroma.models.timm_weights import load_timm_weights
 from stroma.models.weights_file import StateDict
+
+_DOMAIN_HEAD = re.compile(r"(?:^|\.)heads\.heads\.(?!class\.)(\w+)\.weight$")
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def load_member(
     wanted = _changed(description, channels, classes, wavelengths_nm)
     adapted: dict[str, str] = {}
     same_bands = wanted.wavelengths_nm == description.wavelengths_nm and wanted.channels == description.channels
-    if not same_bands and wanted.model.name != "spectrum_cnn":
+    if not same_bands and not _along_spectrum(wanted.model):
         state, adapted = _adapt_input(state, description, wanted)
     network = build_model(wanted.model, channels=wanted.channels, classes=wanted.classes)
     heads = head_names(network)
@@ -142,7 +145,11 @@ def load_member(
 
 
 def _complete(description: Description, state: StateDict) -> Description:
-    """What only the tensors tell: the width of a table, and of a head that is not used."""
+    """What only the tensors tell: the width of a table, further heads, and the width of a head that is not used."""
+    domains = {match[1]: len(value) for key, value in state.items() if (match := _DOMAIN_HEAD.search(key))}
+    if domains and description.model.name in ("spectrum_cnn", "spectrum_mlp"):
+        model = {"name": description.model.name, **description.model.parameters, "domains": domains}
+        return replace(description, model=Component.model_validate(model))
     columns = next((value for key, value in state.items() if key.endswith("input_normalization.weight")), None)
     if columns is not None and description.model.name in ("table", "image_table"):
         return description.with_table(len(columns))
@@ -166,7 +173,7 @@ def _changed(
         keeps = wavelengths_nm is None and channels == description.channels
         nm = description.wavelengths_nm if keeps else tuple(wavelengths_nm) if wavelengths_nm is not None else None
         wanted = replace(wanted, channels=channels, wavelengths_nm=nm)
-        if wanted.model.name == "spectrum_cnn" and not keeps:
+        if _along_spectrum(wanted.model) and not keeps:
             wanted = replace(wanted, model=_resampling_spectra(description, nm))
     if classes is not None:
         model = wanted.model
@@ -179,14 +186,27 @@ def _changed(
     return wanted
 
 
+def _along_spectrum(model: Component) -> bool:
+    """Whether a network convolves along the channels, so that spectra rather than weights have to be interpolated."""
+    return model.name == "spectrum_cnn" or "channel_preprocessing" in model.parameters
+
+
 def _resampling_spectra(description: Description, wavelengths_nm: Sequence[float] | None) -> Component:
     if wavelengths_nm is None or description.wavelengths_nm is None:
         raise UsageError(
-            "a spectral CNN needs the wavelengths of your channels to be used with another number of them",
+            "convolves along the spectrum, and needs the wavelengths of your channels to take another number of them",
+            where=description.model.name,
             next_step="Give wavelengths_nm, one per channel",
         )
-    bands = {"wavelengths_nm": list(wavelengths_nm), "trained_nm": list(description.wavelengths_nm)}
-    return Component.model_validate({"name": "spectrum_cnn", **description.model.parameters, **bands})
+    bands = {
+        "wavelengths_nm": list(wavelengths_nm),
+        "trained_nm": list(description.wavelengths_nm),
+        "keep_sum": description.sums_to_one,
+    }
+    parameters = description.model.parameters
+    before = parameters.get("channel_preprocessing")
+    more = bands if before is None else {"channel_preprocessing": {**before, **bands}}
+    return Component.model_validate({"name": description.model.name, **parameters, **more})
 
 
 def _adapt_input(state: StateDict, description: Description, wanted: Description) -> tuple[StateDict, dict[str, str]]:

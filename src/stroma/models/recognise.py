@@ -94,14 +94,15 @@ def _spectra(state: StateDict) -> Recognised | None:
     head = state.get("heads.heads.class.weight")
     if head is None:
         return None
-    norm = "BatchNorm" if "fc1_norm.weight" in state else None
+    if "fc1_norm.weight" not in state:  # no normalisation, or one without parameters: the file does not tell
+        return None
     if "conv1.weight" not in state:
-        return _make(state["fc1.weight"].shape[1], len(head), name="spectrum_mlp", normalisation=norm)
+        return _make(state["fc1.weight"].shape[1], len(head), name="spectrum_mlp")
     width = len(state["conv1.weight"])
     length = state["fc1.weight"].shape[1] // (width // 4)
     if (width, length) != (64, 9):  # several numbers of bands give the same length; 100 is what is published
         return None
-    return _make(100, len(head), name="spectrum_cnn", normalisation=norm)
+    return _make(100, len(head), name="spectrum_cnn")
 
 
 def _efficientnet(state: StateDict) -> Recognised | None:

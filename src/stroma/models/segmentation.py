@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stroma.core.errors import ConfigError, MissingFile, nearest
+from stroma.models.channel_convolutions import channel_convolutions
 
 _UNET_CHANNELS = (256, 128, 64, 32, 16)
 _ARCHITECTURES = smp.MODEL_ARCHITECTURES_MAPPING
@@ -27,12 +28,14 @@ class PaddedSegmentation(nn.Module):
     Args:
         architecture: The network, (B, C, H, W) → (B, K, H, W) for sides that are multiples of `stride`.
         stride: What both sides have to be multiples of.
+        channel_preprocessing: What the image goes through first.
     """
 
     head_names: ClassVar = ("architecture.segmentation_head",)
 
-    def __init__(self, architecture: nn.Module, stride: int) -> None:
+    def __init__(self, architecture: nn.Module, stride: int, channel_preprocessing: nn.Module | None = None) -> None:
         super().__init__()
+        self.channel_preprocessing = nn.Identity() if channel_preprocessing is None else channel_preprocessing
         self.architecture = architecture
         self.stride = stride
 
@@ -46,7 +49,7 @@ class PaddedSegmentation(nn.Module):
             (B, K, H, W).
         """
         height, width = image.shape[-2:]
-        logits: Tensor = self.architecture(pad_to_multiple(image, self.stride))
+        logits: Tensor = self.architecture(pad_to_multiple(self.channel_preprocessing(image), self.stride))
         return logits[..., :height, :width]
 
 
@@ -69,6 +72,7 @@ def segmentation_model(
     decoder_channels: int | Sequence[int] | None = None,
     weights: str | None = None,
     options: Mapping[str, Any] | None = None,
+    channel_preprocessing: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """A segmentation network of segmentation-models-pytorch, (B, C, H, W) → logits (B, K, H, W) for any H and W.
 
@@ -83,11 +87,16 @@ def segmentation_model(
         decoder_channels: Channels of the decoder; the library's default when not given.
         weights: Weights of the encoder, for example `imagenet` (downloaded by the library); random when not given.
         options: Further parameters of the architecture, for example `{"decoder_attention_type": "scse"}`.
+        channel_preprocessing: Parameters of `ChannelConvolutions`, which then reduce the channels first.
 
     Raises:
         ConfigError: an unknown architecture, encoder, weights or option, or values that do not fit together.
         MissingFile: the weights of the encoder cannot be downloaded.
     """
+    before = None
+    if channel_preprocessing is not None:
+        before = channel_convolutions(channels, channel_preprocessing)
+        channels = before.remaining
     network = smp_network(
         architecture,
         channels,
@@ -98,7 +107,7 @@ def segmentation_model(
         weights=weights,
         options=options or {},
     )
-    return PaddedSegmentation(network, math.lcm(2**depth, int(network.encoder.output_stride)))
+    return PaddedSegmentation(network, math.lcm(2**depth, int(network.encoder.output_stride)), before)
 
 
 def unet(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stroma.core.errors import ConfigError
 from stroma.models.activations import activation_layer, normalisation_layer
-from stroma.models.bands import band_matrix
+from stroma.models.bands import resampling
 
 SPECTRA_AT_ONCE = 16_384
 """Spectra per step when a cube is predicted: 16,384 need about 0.4 GB, a 480 × 640 cube at once 7.5 GB."""
@@ -49,8 +49,9 @@ class SpectrumCNN(nn.Module):
         dropout: Probability, after both linear layers.
         domains: Further targets → number of outputs (`camera_index`, …), trained on the same features.
         wavelengths_nm: Wavelengths of the `channels` that come in, when they are not those of training: spectra are
-            then interpolated to `trained_nm` first, and scaled so that their sum stays.
+            then interpolated to `trained_nm` first.
         trained_nm: Wavelengths it was trained on.
+        keep_sum: Scale interpolated spectra so that their sum stays, as those normalised to the sum 1 need.
     """
 
     head_names: ClassVar = ("heads.heads.class",)
@@ -69,9 +70,11 @@ class SpectrumCNN(nn.Module):
         domains: Mapping[str, int] | None = None,
         wavelengths_nm: Sequence[float] | None = None,
         trained_nm: Sequence[float] | None = None,
+        keep_sum: bool = True,
     ) -> None:
         super().__init__()
-        self.register_buffer("to_trained", _resampling(channels, wavelengths_nm, trained_nm), persistent=False)
+        matrix = resampling(channels, wavelengths_nm, trained_nm, keep_sum=keep_sum)
+        self.register_buffer("to_trained", matrix, persistent=False)
         length = len(trained_nm) if trained_nm else channels
         for _ in range(3):
             length = (length - 4) // 2
@@ -170,18 +173,6 @@ class SpectrumMLP(nn.Module):
     def forward(self, spectra: Tensor) -> Tensor:
         """Logits (N, K) of spectra (N, C), or (B, K, H, W) of cubes (B, C, H, W)."""
         return for_each_pixel(lambda rows: self.heads(self.features(rows)), spectra, whole=self.training)
-
-
-def _resampling(
-    channels: int, wavelengths_nm: Sequence[float] | None, trained_nm: Sequence[float] | None
-) -> Tensor | None:
-    """(channels, trained) matrix that interpolates spectra, or none where nothing is to be done."""
-    if trained_nm is None or wavelengths_nm is None:
-        return None
-    if len(wavelengths_nm) != channels:
-        raise ConfigError(f"{len(wavelengths_nm)} wavelengths were given for {channels} channels")
-    matrix = band_matrix(wavelengths_nm, trained_nm) * (len(wavelengths_nm) / len(trained_nm))
-    return torch.from_numpy(matrix.T).float()
 
 
 def for_each_pixel(function: Callable[[Tensor], Tensor], spectra: Tensor, *, whole: bool) -> Tensor:

@@ -32,13 +32,14 @@ msi = stroma.load_model("image@2023-02-08_14-48-02_organ_transplantation_0.8",  
 - Licences are those of the repositories. Only the 47 archives of htc below have published hashes; the SHA-256 of
   other files is noted at the first download and compared by `stroma models verify` from then on.
 - The order of DeepCMorph's classes is inferred (sorted folder names) or unknown, and said so in its cards.
-- Names of the layers in the sepsis runs with clinical tables are inferred. They and the networks on two stacked cubes
-  are for Python; `stroma predict` says so.
-- htc's calibration (`post_processing/calibration`) is folded into the last layer. `model/channel_preprocessing` is
-  refused.
+- The sepsis runs with clinical tables and those on two stacked cubes are for Python; `stroma predict` says so.
+- Names of layers and outputs agree with imsy-htc 0.0.23 for every option of a run that changes its network, also
+  those that no published run uses: `model/channel_preprocessing` (5, 16, 38 and 40 remaining channels, with and
+  without channel weights), both normalisations, further heads, tables. Its calibration
+  (`post_processing/calibration`) is folded into the last layer.
 - Encoders of the Hub have a card where its facts could be read (`source`); what the pages do not tell is not in it.
-- A spectral CNN (`pixel@…`, `median_pixel@…`) takes other bands by interpolating spectra, every other network by
-  interpolating the weights of its first layer.
+- A spectral CNN (`pixel@…`, `median_pixel@…`) and runs with `channel_preprocessing` take other bands by interpolating
+  spectra, every other network by interpolating the weights of its first layer.
 
 ## What a name can be
 
