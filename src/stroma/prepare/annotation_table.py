@@ -23,6 +23,7 @@ from stroma.study.schema import ANNOTATIONS_FORMAT, ANNOTATIONS_SCHEMA
 Key = tuple[str, str, str]
 """(image_id, layer, annotator)."""
 _OPTIONAL = ("object_type", "attributes")
+_BATCH = 20_000
 _MORE = ("name", "colour", "measurements", "metadata", "identifier", "plane", "locked")
 _EMPTY = {name: getattr(Annotation(None), name) for name in _MORE}
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=json_default).encode
@@ -42,7 +43,11 @@ def write_annotation_table(
         settings: What they depend on, for the provenance.
     """
     with no_collection():
-        parts = [_rows(key, annotations[key]) for key in sorted(annotations)]
+        parts = [
+            _rows(key, annotations[key][first : first + _BATCH])
+            for key in sorted(annotations)
+            for first in range(0, len(annotations[key]), _BATCH)
+        ]
     table = pl.concat([pl.DataFrame(schema=TABLE_SCHEMA), *parts])
     return write_table(table, path, Provenance(ANNOTATIONS_FORMAT, settings))
 

@@ -59,14 +59,16 @@ def read_geojson(path: Path, *, offset: tuple[float, float] = (0.0, 0.0)) -> lis
     path = Path(path)
     if not path.is_file():
         raise MissingFile("there is no such file", where=path)
+    return parse_geojson(_read_text(path), offset=offset, where=path)
+
+
+def _read_text(path: Path) -> str:
     with stage("read"):
         content = path.read_bytes()
     with stage("decode"):
         try:
             content = gzip.decompress(content) if content.startswith(_GZIP_MAGIC) else content
-            text = content.decode("utf-8-sig")
-            del content
-            return parse_geojson(text, offset=offset, where=path)
+            return content.decode("utf-8-sig")
         except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             raise InvalidData(f"is not valid GeoJSON ({error})", where=path) from error
 
@@ -79,8 +81,10 @@ def parse_geojson(
     The coordinates, most of such a text, go straight to the geometry library; only the rest passes through
     Python's JSON, which is several times faster for half a million cells.
     """
-    with no_collection():
-        return _parse(text, offset, where)
+    with stage("decode"), no_collection():
+        short, coordinates = _without_coordinates(text)
+        del text  # as long as the coordinates are
+        return _parse(short, coordinates, offset, where)
 
 
 @contextmanager
@@ -95,30 +99,42 @@ def no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _parse(text: str, offset: tuple[float, float], where: Path | str | None) -> list[Annotation]:
-    parts = _COORDINATES.split(text)  # text, key, coordinates, text, key, coordinates, …, text
-    parts[::3] = [_NO_LIST.sub(r"\1null", part) if '"coordinates"' in part else part for part in parts[::3]]
-    coordinates = parts[2::3]
-    # a list that breaks off holds something else than numbers: it stays, and is told by the index of its object
-    parts[2::3] = [str(i) if t.count("[") == t.count("]") else t for i, t in enumerate(coordinates)]
-    short = "".join(parts)
-    del parts
+def _parse(
+    short: str, coordinates: list[str], offset: tuple[float, float], where: Path | str | None
+) -> list[Annotation]:
     try:
         content = json.loads(short)
     except json.JSONDecodeError as error:
         raise InvalidData(f"is not valid JSON ({_without_position(error)})", where=where) from error
     features = _features(content, where)
-    outlines = _geometries([feature["geometry"] for feature in features], coordinates, offset, where, "geometry")
-    nuclei: Iterable[Any] = repeat(None)
-    if '"nucleusGeometry"' in short:
-        nuclei = _geometries([_nucleus(feature) for feature in features], coordinates, offset, where, "nucleus")
-    result = []
-    for index, (feature, outline, nucleus) in enumerate(zip(features, outlines, nuclei, strict=False)):
-        try:
-            result.append(_annotation(feature, outline, nucleus, index, where))
-        except (AttributeError, TypeError, ValueError) as error:
-            raise InvalidData(f"object {index} has properties that cannot be read ({error})", where=where) from error
+    has_nuclei = '"nucleusGeometry"' in short
+    del content, short
+    result: list[Annotation] = []
+    for first in range(0, len(features), _BATCH):  # what has been used is let go and its memory used again
+        part = features[first : first + _BATCH]
+        features[first : first + _BATCH] = [{}] * len(part)
+        outlines = _geometries([one["geometry"] for one in part], first, coordinates, offset, where, "geometry")
+        nuclei: Iterable[Any] = repeat(None)
+        if has_nuclei:
+            nuclei = _geometries([_nucleus(one) for one in part], first, coordinates, offset, where, "nucleus")
+        for index, (feature, outline, nucleus) in enumerate(zip(part, outlines, nuclei, strict=False), start=first):
+            try:
+                result.append(_annotation(feature, outline, nucleus, index, where))
+            except (AttributeError, TypeError, ValueError) as error:
+                raise InvalidData(
+                    f"object {index} has properties that cannot be read ({error})", where=where
+                ) from error
     return result
+
+
+def _without_coordinates(text: str) -> tuple[str, list[str]]:
+    """The text with a number in place of each list of coordinates, and the lists."""
+    parts = _COORDINATES.split(text)  # text, key, coordinates, text, key, coordinates, …, text
+    parts[::3] = [_NO_LIST.sub(r"\1null", part) if '"coordinates"' in part else part for part in parts[::3]]
+    coordinates = parts[2::3]
+    # a list that breaks off holds something else than numbers: it stays, and is told by the index of its object
+    parts[2::3] = [str(i) if t.count("[") == t.count("]") else t for i, t in enumerate(coordinates)]
+    return "".join(parts), coordinates
 
 
 def _without_position(error: json.JSONDecodeError) -> str:
@@ -155,31 +171,28 @@ def _nucleus(feature: Mapping[str, Any]) -> Any:
 
 def _geometries(
     entries: Sequence[Any],
-    coordinates: Sequence[str],
+    first: int,
+    coordinates: list[str],
     offset: tuple[float, float],
     where: Path | str | None,
     what: str,
 ) -> Any:
-    shapes = np.full(len(entries), None, dtype=object)
-    for first in range(0, len(entries), _BATCH):
-        part = entries[first : first + _BATCH]
-        if any(entry is not None for entry in part):
-            kinds, texts = _geometry_sources(part, first, coordinates, where, what)
-            plain = parse_polygons(texts) if set(kinds) == {"Polygon"} else None
-            shapes[first : first + len(part)] = (
-                _parse_geometries(kinds, texts, first, where, what) if plain is None else plain
-            )
-    if offset != (0.0, 0.0):
-        shapes = shapely.transform(shapes, lambda points: points + offset)
-    return shapes
+    """Geometries of the objects from number `first` on, None where there is none; their `coordinates` are emptied."""
+    if all(entry is None for entry in entries):
+        return np.full(len(entries), None, dtype=object)
+    kinds, texts = _geometry_sources(entries, first, coordinates, where, what)
+    shapes = parse_polygons(texts) if set(kinds) == {"Polygon"} else None
+    if shapes is None:
+        shapes = _parse_geometries(kinds, texts, first, where, what)
+    return shapes if offset == (0.0, 0.0) else shapely.transform(shapes, lambda points: points + offset)
 
 
 def _geometry_sources(
-    entries: Sequence[Any], first: int, coordinates: Sequence[str], where: Path | str | None, what: str
+    entries: Sequence[Any], first: int, coordinates: list[str], where: Path | str | None, what: str
 ) -> tuple[list[str], list[str]]:
     """Types and coordinates of geometries, both empty where there is no geometry."""
     kinds, texts = [], []
-    for index, entry in enumerate(entries):
+    for index, entry in enumerate(entries, start=first):
         if entry is None:
             kinds.append("")
             texts.append("")
@@ -187,13 +200,14 @@ def _geometry_sources(
         kind = entry.get("type") if isinstance(entry, dict) else None
         if kind not in _TYPES:
             raise InvalidData(
-                f"object {first + index} has the {what} type {kind!r}, known are {', '.join(_TYPES)}", where=where
+                f"object {index} has the {what} type {kind!r}, known are {', '.join(_TYPES)}", where=where
             )
         place = entry.get("coordinates")
         if not isinstance(place, int) or not 0 <= place < len(coordinates):
-            raise InvalidData(f"object {first + index} has a {what} without usable coordinates", where=where)
+            raise InvalidData(f"object {index} has a {what} without usable coordinates", where=where)
         kinds.append(kind)
         texts.append(coordinates[place])
+        coordinates[place] = ""
     return kinds, texts
 
 

@@ -114,13 +114,19 @@ def geometry_texts(
     geometries: Sequence[Any], offset: tuple[float, float] = (0.0, 0.0), decimals: int | None = 3
 ) -> Any:
     """GeoJSON texts of geometries (None stays None), moved by minus `offset` and rounded."""
-    shapes = np.empty(len(geometries), dtype=object)
-    shapes[:] = geometries
+    texts = np.full(len(geometries), None, dtype=object)
+    for first in range(0, len(geometries), _BATCH):
+        shapes = np.empty(len(geometries[first : first + _BATCH]), dtype=object)
+        shapes[:] = geometries[first : first + _BATCH]
+        texts[first : first + _BATCH] = _batch_texts(shapes, offset, decimals)
+    return texts
 
+
+def _batch_texts(shapes: NDArray[np.object_], offset: tuple[float, float], decimals: int | None) -> Any:
     if offset != (0.0, 0.0):
         shapes = shapely.transform(shapes, lambda points: points - offset)
-    if len(shapes) and are_plain_polygons(shapes):
-        return np.array(polygon_texts(shapes, decimals), dtype=object)
+    if are_plain_polygons(shapes):
+        return polygon_texts(shapes, decimals)
     if decimals is not None:
         shapes = shapely.transform(shapes, lambda points: np.round(points, decimals))
     return shapely.to_geojson(shapes)
