@@ -73,7 +73,37 @@ def test_other_names_are_named(file):
         open_image(file, variable="a", wavelengths="a")
 
 
+def test_wavelengths_may_be_given_as_numbers(file):
+    save(file, hsi=CUBE, wavelengths=WAVELENGTHS_NM)
+    image = open_image(file, wavelengths=[1000, 1100, 1200, 1300, 1400])
+    assert image.wavelengths_nm.tolist() == [1000, 1100, 1200, 1300, 1400]
+    with pytest.raises(InvalidData, match="5 channels, but 2 wavelengths"):
+        open_image(file, wavelengths=[500, 510])
+    with pytest.raises(UsageError, match="are no numbers"):
+        open_image(file, wavelengths=["red"] * 5)
+
+
+def test_german_names_of_wavelengths(file):
+    assert open_image(save(file, hsi=CUBE, Wellenlaengen=WAVELENGTHS_NM)).wavelengths_nm[0] == 500
+
+
+def test_complex_numbers_are_no_image(tmp_path):
+    for compressed in (False, True):
+        scipy.io.savemat(tmp_path / "a.mat", {"m": CUBE, "x": CUBE[:, :, 1:] * 1j}, do_compression=compressed)
+        with pytest.raises(InvalidData, match=r"a\.mat.*x, whose numbers are complex"):
+            open_image(tmp_path / "a.mat", variable="x")
+        assert open_image(tmp_path / "a.mat", variable="m").shape == CUBE.shape
+
+
+def test_channels_in_any_order_and_none(file):
+    image = open_image(save(file, hsi=CUBE))
+    for channels in ([4, 0, 4], [-1, 2], slice(1, 5, 2), slice(None, None, -1), [3], []):
+        np.testing.assert_array_equal(image.read(channels=channels), CUBE[:, :, channels])
+
+
 def test_no_cube_lists_what_there_is(tmp_path):
+    with pytest.raises(InvalidData, match="it holds s .*Save the image itself"):
+        open_image(save(tmp_path / "s.mat", s={"cube": CUBE}))
     with pytest.raises(InvalidData, match=r"no array of three dimensions; it holds m \(3×4 "):
         open_image(save(tmp_path / "a.mat", m=CUBE[:, :, 0]))
 

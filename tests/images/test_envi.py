@@ -119,6 +119,9 @@ def test_default_bands_count_from_zero_and_names_name_channels(tmp_path):
         ({"wavelength": "{1, 2, x, 4, 5}"}, "wavelength 'x'"),
         ({"wavelength": "{1, 2, -3, 4, 5}"}, "wavelength -3"),
         ({"reflectance scale factor": 0}, "scale factor 0"),
+        ({"reflectance scale factor": "10000,0"}, "scale factor = 10000,0'.*with a point"),
+        ({"wavelength": "{500,0; 510,0; 520,0; 530,0; 540,0}"}, "'0; 510'.*with a point"),
+        ({"wavelength": "{500,0, 510,0, 520,0, 530,0, 540,0}"}, "lists 10 .*with a point"),
     ],
 )
 def test_an_entry_that_contradicts_is_named(tmp_path, changes, message):

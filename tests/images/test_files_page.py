@@ -180,7 +180,8 @@ def rows():
             yield name, code
 
 
-def test_every_line_opens_the_file_that_it_stands_beside(tmp_path):
+def test_every_line_opens_the_file_that_it_stands_beside(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH_STROMA_CACHE", str(tmp_path / "cache"))
     root = tmp_path / "Daten #1 ü"
     files = write_dataset(root)
     files |= write_cubes(tmp_path)

@@ -28,6 +28,16 @@ def test_what_is_no_image_says_what_is(tmp_path, content):
         open_image(path)
 
 
+def test_what_lacks_something_says_what(tmp_path):
+    (tmp_path / "cube.raw").write_bytes(bytes(480))
+    with pytest.raises(UnreadableImage, match=r"cube\.raw.*need their header \(\.hdr\) beside"):
+        open_image(tmp_path / "cube.raw")
+    np.save(tmp_path / "mask.npy", np.zeros((4, 5)))
+    with pytest.raises(UnreadableImage, match=r"two open as one channel with reader='numpy'"):
+        open_image(tmp_path / "mask.npy")
+    assert open_image(tmp_path / "mask.npy", reader="numpy").shape == (4, 5, 1)
+
+
 def test_a_folder_is_a_study(tmp_path):
     with pytest.raises(UnreadableImage, match="is a folder.*stroma init"):
         open_image(tmp_path)

@@ -1,4 +1,4 @@
-"""What cubes in general array files (MATLAB, NumPy) share: axes, wavelengths, reading from an array."""
+"""What cubes in general array files (MATLAB, NumPy, HDF5) share: axes, wavelengths, reading from an array."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from numpy.typing import NDArray
 
 from stroma.core.clock import stage
 from stroma.core.errors import InvalidData, UsageError
-from stroma.images.bands import band_names, check_channels, wavelengths_to_nm
+from stroma.images.bands import band_names, check_channels, stated_wavelengths
 from stroma.images.image import Box, Image, Level
 
 
 class ArrayFileImage(Image):
-    """An image in a file of arrays; subclasses hand out the array.
+    """An image in a file of arrays; subclasses read parts of the array.
 
     Attributes:
         channel_axis: Which stored axis counts the channels.
     """
 
     channel_axis: int
+    _axes: int
 
     @abstractmethod
-    def _stored(self) -> NDArray[Any]:
-        """The array as stored: mapped from the file, or decoded and kept in the cache of the process."""
+    def _part(self, wanted: tuple[slice, ...]) -> NDArray[Any]:
+        """A part of the array, in the order of its axes; it may be a view."""
 
     def _set_form(
         self,
@@ -34,27 +35,30 @@ class ArrayFileImage(Image):
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
         channel_axis: int,
-        wavelengths: NDArray[Any] | None,
+        wavelengths: tuple[NDArray[Any], str] | None,
         mpp: float | None,
     ) -> None:
-        self.path, self.channel_axis, self.mpp = path, channel_axis, mpp
+        """Set what an image knows of itself; `wavelengths` are values and their unit."""
+        self.path, self.channel_axis, self.mpp, self._axes = path, channel_axis, mpp, len(shape)
         height, width, count = upright_shape(shape, channel_axis, path)
         self.levels = (Level(height, width, 1.0),)
         self.dtype = dtype.newbyteorder("=")
-        self.wavelengths_nm = None if wavelengths is None else wavelengths_to_nm(wavelengths, "", path=path)
-        if self.wavelengths_nm is not None and len(self.wavelengths_nm) != count:
-            raise InvalidData(
-                f"has {count} channels, but {len(self.wavelengths_nm)} wavelengths were given", where=path
-            )
+        self.wavelengths_nm = stated_wavelengths(wavelengths, count, path=path)
         self.channels = band_names(count, self.wavelengths_nm)
 
     def _read_level(self, level: int, box: Box, channels: slice | list[int] | None) -> NDArray[Any]:
-        selected = check_channels(channels, len(self.channels), self.path)
-        stored = self._stored()
-        cube = stored[:, :, None] if stored.ndim == 2 else np.moveaxis(stored, self.channel_axis, 2)
+        count = len(self.channels)
+        bands = np.arange(count)[check_channels(channels, count, self.path)]
+        first, end = (int(bands.min()), int(bands.max()) + 1) if len(bands) else (0, 0)
+        wanted = [slice(box.y, box.y + box.h), slice(box.x, box.x + box.w)]
+        if self._axes == 3:
+            wanted.insert(self.channel_axis % 3, slice(first, end))
         with stage("read"):
-            part = cube[box.y : box.y + box.h, box.x : box.x + box.w, selected]
-            return np.array(part, dtype=self.dtype, order="C")
+            part = self._part(tuple(wanted))
+            cube = part[:, :, None] if self._axes == 2 else np.moveaxis(part, self.channel_axis, 2)
+            if not np.array_equal(bands, np.arange(first, end)):
+                cube = cube[:, :, bands - first]
+            return np.array(cube, dtype=self.dtype, order="C")
 
 
 def upright_shape(shape: tuple[int, ...], channel_axis: int, path: Path) -> tuple[int, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,36 @@ def wavelengths_to_nm(values: NDArray[Any], unit: str, *, path: Path) -> NDArray
     if known in ("", "unknown"):
         known = "µm" if result.max(initial=0) < _LARGEST_UM else "nm"
     return result * _TO_NM[known] if known in _TO_NM else None
+
+
+def given_wavelengths(given: Sequence[float], *, path: Path) -> tuple[NDArray[np.float64], str]:
+    """What a caller said, with its unit (none).
+
+    Raises:
+        UsageError: they are no numbers.
+    """
+    try:
+        return np.asarray(given, dtype=np.float64), ""
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"the wavelengths {str(given)[:60]} are no numbers", where=path, next_step="Write [500, 510.5, 520]"
+        ) from error
+
+
+def stated_wavelengths(
+    stated: tuple[NDArray[Any], str] | None, count: int, *, path: Path
+) -> NDArray[np.float64] | None:
+    """Wavelengths of an image in nm from (values, unit) of its file or of the caller.
+
+    Raises:
+        InvalidData: they are not one for each channel, or not positive and finite.
+    """
+    if stated is None:
+        return None
+    values, unit = np.ravel(stated[0]), stated[1]
+    if len(values) != count:
+        raise InvalidData(f"has {count} channels, but {len(values)} wavelengths were given", where=path)
+    return wavelengths_to_nm(values, unit, path=path)
 
 
 def band_names(count: int, wavelengths_nm: NDArray[np.float64] | None) -> tuple[str, ...]:

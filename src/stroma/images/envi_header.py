@@ -53,7 +53,9 @@ class EnviHeader:
         try:
             value = float(text)
         except ValueError as error:
-            raise InvalidData(f"has '{name} = {text[:40]}', which is no number", where=self.path) from error
+            raise InvalidData(
+                f"has '{name} = {text[:40]}', which is no number", where=self.path, next_step=_point(text)
+            ) from error
         if not np.isfinite(value):
             raise InvalidData(f"has '{name} = {text[:40]}', which is not finite", where=self.path)
         return value
@@ -96,10 +98,20 @@ class EnviHeader:
             try:
                 values[i] = float(part)
             except ValueError as error:
-                raise InvalidData(f"has the {name} '{part[:40]}', which is no number", where=self.path) from error
+                raise InvalidData(
+                    f"has the {name} '{part[:40]}', which is no number", where=self.path, next_step=_point(",")
+                ) from error
         if count is not None and len(values) != count:
-            raise InvalidData(f"lists {len(values)} of '{name}' for {count} bands", where=self.path)
+            raise InvalidData(
+                f"lists {len(values)} of '{name}' for {count} bands",
+                where=self.path,
+                next_step=_point("," if len(values) == 2 * count else ""),
+            )
         return values
+
+
+def _point(text: str) -> str:
+    return "Write decimals with a point: 500.5, not 500,5" if "," in text else ""
 
 
 def read_envi_header(path: Path) -> EnviHeader:

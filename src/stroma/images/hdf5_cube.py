@@ -12,14 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stroma.core.clock import stage
-from stroma.core.errors import InvalidData, UnreadableImage
+from stroma.core.errors import UnreadableImage
 from stroma.core.extras import require
-from stroma.images.array_file import upright_shape
-from stroma.images.bands import band_names, check_channels, wavelengths_to_nm
+from stroma.images.array_file import ArrayFileImage, upright_shape
 from stroma.images.guard import check_plausible, foreign_bytes
-from stroma.images.image import Box, Image, Level
-from stroma.images.variables import WAVELENGTH_NAME, Variable, choose_image, choose_wavelengths
+from stroma.images.variables import WAVELENGTH_NAME, Variable, choose_image, find_wavelengths
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 _SUFFIXES = (".mat", ".h5", ".hdf5", ".he5")
@@ -38,7 +35,7 @@ class _Array:
     is_reversed: bool
 
 
-class Hdf5Image(Image):
+class Hdf5Image(ArrayFileImage):
     """A numeric array of an HDF5 file.
 
     MATLAB stores arrays with their axes in reverse; they are turned back. Links to other files, and arrays whose
@@ -71,27 +68,20 @@ class Hdf5Image(Image):
         channel_axis: int = 2,
         mpp: float | None = None,
     ) -> None:
-        self.path, self.mpp, self._channel_axis = Path(path), mpp, channel_axis
-        with _opened(self.path) as file:
+        path = Path(path)
+        with _opened(path) as file:
             arrays = _arrays(file)
             variables = {name: Variable(array.shape, str(array.dtype), True) for name, array in arrays.items()}
-            self.variable = choose_image(variables, variable, self.path)
-            self._array = arrays[self.variable]
-            height, width, count = upright_shape(self._array.shape, channel_axis, self.path)
-            self._check_plausible(file)
-            given = _numbers(wavelengths)
-            if given is None:
-                name = wavelengths if isinstance(wavelengths, str) else None
-                others = {key: value for key, value in variables.items() if key != self.variable}
-                chosen = choose_wavelengths(others, count, name, self.path)
-                given = _stated(file, self.variable, count) if chosen is None else _read_list(file, chosen)
-        values, unit = given if given is not None else (None, "")
-        if values is not None and len(values) != count:
-            raise InvalidData(f"has {count} channels, but {len(values)} wavelengths were given", where=self.path)
-        self.levels = (Level(height, width, 1.0),)
-        self.dtype = self._array.dtype.newbyteorder("=")
-        self.wavelengths_nm = None if values is None else wavelengths_to_nm(values, unit, path=self.path)
-        self.channels = band_names(count, self.wavelengths_nm)
+            self.variable = choose_image(variables, variable, path)
+            array = arrays[self.variable]
+            self._is_reversed = array.is_reversed
+            count = upright_shape(array.shape, channel_axis, path)[2]
+            _check_chunks(file[self.variable], array, path)
+            del variables[self.variable]
+            stated = find_wavelengths(
+                variables, count, wavelengths, path, lambda name: _read_list(file, name)
+            ) or _stated(file, self.variable, count)
+        self._set_form(path, array.shape, array.dtype, channel_axis, stated, mpp)
 
     @staticmethod
     def accepts(path: Path) -> bool:
@@ -105,23 +95,17 @@ class Hdf5Image(Image):
             raise UnreadableImage(f"cannot be opened ({error.strerror or error})", where=path) from error
         return head.startswith(_MAGIC) or head[512:].startswith(_MAGIC)
 
-    def _check_plausible(self, file: Any) -> None:
-        """Refuse a shape, and chunks, that the bytes on disk cannot hold, before memory is asked for."""
-        most = max(math.prod(self._array.shape), math.prod(file[self.variable].chunks or (1,)))
-        check_plausible(self.path, 1, max(1, most), 1, self._array.dtype.itemsize, self.path.stat().st_size)
-
-    def _read_level(self, level: int, box: Box, channels: slice | list[int] | None) -> NDArray[Any]:
-        selected = check_channels(channels, len(self.channels), self.path)
-        index = np.arange(len(self.channels))[selected]
-        span = slice(int(index.min()), int(index.max()) + 1) if len(index) else slice(0, 0)
-        wanted: list[slice] = [slice(box.y, box.y + box.h), slice(box.x, box.x + box.w)]
-        if len(self._array.shape) == 3:
-            wanted.insert(self._channel_axis % 3, span)
-        with stage("read"), _opened(self.path) as file:
+    def _part(self, wanted: tuple[slice, ...]) -> NDArray[Any]:
+        with _opened(self.path) as file:
             stored = file[self.variable]
-            part = stored[tuple(wanted[::-1])].T if self._array.is_reversed else stored[tuple(wanted)]
-        cube = part[:, :, None] if part.ndim == 2 else np.moveaxis(part, self._channel_axis, 2)
-        return np.array(cube[:, :, index - span.start], dtype=self.dtype, order="C")
+            part: NDArray[Any] = stored[wanted[::-1]].T if self._is_reversed else stored[wanted]
+            return part
+
+
+def _check_chunks(stored: Any, array: _Array, path: Path) -> None:
+    """Refuse a shape, and chunks, that the bytes on disk cannot hold, before memory is asked for."""
+    most = max(math.prod(array.shape), math.prod(stored.chunks or (1,)))
+    check_plausible(path, 1, max(1, most), 1, array.dtype.itemsize, path.stat().st_size)
 
 
 @contextmanager
@@ -156,12 +140,6 @@ def _arrays(file: Any) -> dict[str, _Array]:
                 kind = np.dtype(node.dtype.str)
                 found[f"{prefix}{name}"] = _Array(shape[::-1] if is_reversed else shape, kind, is_reversed)
     return found
-
-
-def _numbers(wavelengths: str | Sequence[float] | None) -> tuple[NDArray[np.float64], str] | None:
-    if wavelengths is None or isinstance(wavelengths, str):
-        return None
-    return np.asarray(wavelengths, dtype=np.float64), ""
 
 
 def _stated(file: Any, name: str, count: int) -> tuple[NDArray[np.float64], str] | None:

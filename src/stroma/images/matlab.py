@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stroma.core.clock import stage
-from stroma.core.errors import UnreadableImage
+from stroma.core.errors import InvalidData, UnreadableImage
 from stroma.images.array_file import ArrayFileImage, upright_shape
 from stroma.images.cache import DECODED, file_key
 from stroma.images.guard import check_plausible, foreign_bytes
-from stroma.images.matlab_array import read_matlab_array
-from stroma.images.variables import Variable, choose_image, choose_wavelengths
+from stroma.images.matlab_array import is_complex, read_matlab_array
+from stroma.images.variables import Variable, choose_image, find_wavelengths
 
 _REAL = {
     "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4", "int64": "i8",
@@ -36,8 +37,8 @@ class MatlabImage(ArrayFileImage):
     Args:
         path: The file.
         variable: Name of the array; needed when several have three dimensions.
-        wavelengths: Name of the variable with one wavelength a channel (in nm, or in µm when all are below 100);
-            default: the only one of that length that is called like it.
+        wavelengths: Name of the variable with one wavelength a channel (default: the only one of that length that is
+            called like it), or the wavelengths themselves; nm, or µm when all are below 100.
         channel_axis: Which axis counts the channels: 2 for (height, width, channels).
         mpp: Size of a pixel in µm where it is known from elsewhere.
 
@@ -54,7 +55,7 @@ class MatlabImage(ArrayFileImage):
         path: Path | str,
         *,
         variable: str | None = None,
-        wavelengths: str | None = None,
+        wavelengths: str | Sequence[float] | None = None,
         channel_axis: int = 2,
         mpp: float | None = None,
     ) -> None:
@@ -62,13 +63,15 @@ class MatlabImage(ArrayFileImage):
         variables = list_variables(path)
         self.variable = choose_image(variables, variable, path)
         chosen = variables[self.variable]
+        _refuse_complex(path, self.variable)
         dtype = np.dtype(_REAL[chosen.kind])
         shape = upright_shape(chosen.shape, channel_axis, path)
         check_plausible(path, *shape, dtype.itemsize, path.stat().st_size)
-        name = choose_wavelengths(variables, shape[2], wavelengths, path)
-        values = None if name is None else _load(path, name, variables[name])
+        stated = find_wavelengths(
+            variables, shape[2], wavelengths, path, lambda name: (_load(path, name, variables[name]), "")
+        )
         self._chosen = chosen
-        self._set_form(path, chosen.shape, dtype, channel_axis, values, mpp)
+        self._set_form(path, chosen.shape, dtype, channel_axis, stated, mpp)
 
     @staticmethod
     def accepts(path: Path) -> bool:
@@ -79,12 +82,9 @@ class MatlabImage(ArrayFileImage):
         """Let go of the decoded array."""
         DECODED.forget(self.path)
 
-    def _stored(self) -> NDArray[Any]:
-        return DECODED.get(
-            file_key(self.path),
-            ("matlab", self.variable),
-            lambda: _load(self.path, self.variable, self._chosen),
-        )
+    def _part(self, wanted: tuple[slice, ...]) -> NDArray[Any]:
+        key = ("matlab", self.variable)
+        return DECODED.get(file_key(self.path), key, lambda: _load(self.path, self.variable, self._chosen))[wanted]
 
 
 def list_variables(path: Path) -> dict[str, Variable]:
@@ -108,6 +108,17 @@ def list_variables(path: Path) -> dict[str, Variable]:
 def _load(path: Path, name: str, variable: Variable) -> NDArray[Any]:
     with stage("decode"), foreign_bytes(path, zlib.error):
         return read_matlab_array(path, name, variable.shape).astype(np.dtype(_REAL[variable.kind]))
+
+
+def _refuse_complex(path: Path, name: str) -> None:
+    with foreign_bytes(path, zlib.error):
+        found = is_complex(path, name)
+    if found:
+        raise InvalidData(
+            f"has the variable {name}, whose numbers are complex, which is no image",
+            where=path,
+            next_step=f"Save its magnitude in MATLAB: {name} = abs({name}); save('new.mat', '{name}')",
+        )
 
 
 def _damage() -> tuple[type[Exception], ...]:

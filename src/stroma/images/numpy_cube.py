@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from stroma.core.clock import stage
 from stroma.core.errors import InvalidData, UnreadableImage, UsageError
-from stroma.images.array_file import ArrayFileImage
+from stroma.images.array_file import ArrayFileImage, upright_shape
+from stroma.images.bands import given_wavelengths
 from stroma.images.cache import DECODED, file_key
 from stroma.images.guard import check_plausible, foreign_bytes
-from stroma.images.variables import Variable, choose_image, choose_wavelengths
+from stroma.images.variables import Variable, choose_image, find_wavelengths
 
 _REAL_KINDS = "biuf"
 _LARGEST_MEMBERS = 10_000
@@ -55,24 +56,19 @@ class NumpyImage(ArrayFileImage):
     ) -> None:
         path = Path(path)
         self.variable: str | None = None
-        values: NDArray[Any] | None = None
-        if wavelengths is not None and not isinstance(wavelengths, str):
-            values = np.asarray(wavelengths, dtype=np.float64)
         if _is_archive(path):
             arrays = _list_archive(path)
             self.variable = choose_image(arrays, variable, path)
             shape, dtype = arrays[self.variable].shape, np.dtype(arrays[self.variable].kind)
-            if values is None:
-                count = shape[channel_axis] if len(shape) == 3 and -3 <= channel_axis < 3 else 1
-                named = wavelengths if isinstance(wavelengths, str) else None
-                name = choose_wavelengths(arrays, count, named, path)
-                values = None if name is None else _read_member(path, name)
+            count = upright_shape(shape, channel_axis, path)[2]
+            stated = find_wavelengths(arrays, count, wavelengths, path, lambda name: (_read_member(path, name), ""))
         else:
             if variable is not None or isinstance(wavelengths, str):
                 raise UsageError("a .npy file holds one array without a name", where=path)
             array = _mapped(path)
             shape, dtype = array.shape, array.dtype
-        self._set_form(path, shape, dtype, channel_axis, values, mpp)
+            stated = None if wavelengths is None else given_wavelengths(wavelengths, path=path)
+        self._set_form(path, shape, dtype, channel_axis, stated, mpp)
 
     @staticmethod
     def accepts(path: Path) -> bool:
@@ -92,11 +88,11 @@ class NumpyImage(ArrayFileImage):
         """Let go of the decoded array."""
         DECODED.forget(self.path)
 
-    def _stored(self) -> NDArray[Any]:
+    def _part(self, wanted: tuple[slice, ...]) -> NDArray[Any]:
         if self.variable is None:
-            return _mapped(self.path)
+            return _mapped(self.path)[wanted]
         name = self.variable
-        return DECODED.get(file_key(self.path), ("numpy", name), lambda: _read_member(self.path, name))
+        return DECODED.get(file_key(self.path), ("numpy", name), lambda: _read_member(self.path, name))[wanted]
 
 
 def _is_archive(path: Path) -> bool:

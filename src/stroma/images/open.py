@@ -17,6 +17,17 @@ READERS = (
 )  # fmt: skip
 """Our readers, in the order in which they are asked; each has `suffixes` and `accepts(path) -> bool`."""
 
+_READABLE = (
+    "Readable are Tivita, ENVI, MATLAB, NumPy and Zarr cubes, slides known to OpenSlide, CZI, OME-Zarr, PNG, JPEG,"
+    " BMP and TIFF"
+)
+_LACKING = dict.fromkeys(
+    (".raw", ".img", ".bil", ".bip", ".bsq", ".dat"), "ENVI data need their header (.hdr) beside"
+)
+_LACKING[".npz"] = "It must hold an array of three dimensions"
+_LACKING[".npy"] = "It must hold three dimensions; two open as one channel with reader='numpy'"
+"""Suffix → what a file of this kind lacks that no reader accepted."""
+
 
 def open_image(path: str | Path, *, reader: str | None = None, **options: Any) -> Image:
     """Open an image file.
@@ -59,8 +70,7 @@ def open_image(path: str | Path, *, reader: str | None = None, **options: Any) -
     raise UnreadableImage(
         f"is not an image Stroma can read ({path.stat().st_size:,} bytes, suffix '{path.suffix}')",
         where=path,
-        next_step="Readable are Tivita, ENVI, MATLAB, NumPy and Zarr cubes, slides known to OpenSlide, CZI,"
-        " OME-Zarr, PNG, JPEG, BMP and TIFF",
+        next_step=_LACKING.get(path.suffix.lower(), _READABLE),
     )
 
 

@@ -11,8 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from stroma.core.errors import InvalidData
-from stroma.images.bands import wavelengths_to_nm
+from stroma.images.bands import given_wavelengths, stated_wavelengths, wavelengths_to_nm
 from stroma.images.variables import WAVELENGTH_NAME
 
 _NUMBER = r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?"
@@ -43,9 +42,7 @@ def stack_wavelengths(
         InvalidData: not one wavelength was given for each channel.
     """
     if given is not None:
-        if len(given) != count:
-            raise InvalidData(f"has {count} channels, but {len(given)} wavelengths were given", where=path)
-        return wavelengths_to_nm(np.asarray(given, dtype=np.float64), "", path=path)
+        return stated_wavelengths(given_wavelengths(given, path=path), count, path=path)
     if count < 2:
         return None
     for find in (_of_json, _of_text, _of_ome, _of_gdal, _of_names):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from stroma.core.errors import InvalidData, UsageError, nearest
+from stroma.images.bands import given_wavelengths
 
-WAVELENGTH_NAME = re.compile(r"wav|lambda|^wl|_wl|_nm$|^nm$|centers|centres", re.IGNORECASE)
+WAVELENGTH_NAME = re.compile(r"wav|wellenl|lambda|^wl|_wl|_nm$|^nm$|centers|centres", re.IGNORECASE)
 """What arrays, variables and attributes that hold wavelengths are called."""
 
 
@@ -64,11 +68,39 @@ def choose_image(variables: Mapping[str, Variable], wanted: str | None, path: Pa
     if len(found) == 1:
         return found[0]
     what = f"has {len(found)} arrays of three dimensions" if found else "has no array of three dimensions"
+    flat = [name for name, one in variables.items() if one.is_real and len(one.shape) == 2 and 0 not in one.shape]
+    named = f"Name the image: open_image(path, variable={(found or flat or [''])[0]!r})"
     raise InvalidData(
         f"{what}; it holds {listed}",
         where=path,
-        next_step=f"Name the image: open_image(path, variable={(found or ['name'])[0]!r})",
+        next_step=named if found or flat else "Save the image itself, as real numbers (height, width, channels)",
     )
+
+
+def find_wavelengths(
+    variables: Mapping[str, Variable],
+    channels: int,
+    wanted: str | Sequence[float] | None,
+    path: Path,
+    read: Callable[[str], tuple[NDArray[Any], str]],
+) -> tuple[NDArray[Any], str] | None:
+    """Wavelengths and their unit: those that the caller gave, else those of `choose_wavelengths`.
+
+    Args:
+        variables: All of the file.
+        channels: Of the image.
+        wanted: What the caller named or gave, or None.
+        path: For messages.
+        read: Values and unit of an array by its name.
+
+    Raises:
+        UsageError: there is no array of that name, or what was given are no numbers.
+        InvalidData: it has not one number a channel.
+    """
+    if wanted is not None and not isinstance(wanted, str):
+        return given_wavelengths(wanted, path=path)
+    name = choose_wavelengths(variables, channels, wanted, path)
+    return None if name is None else read(name)
 
 
 def choose_wavelengths(

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from stroma.core.errors import InvalidData, UsageError
 from stroma.images.array_file import upright_shape
-from stroma.images.bands import band_names, check_channels, wavelengths_to_nm
+from stroma.images.bands import (
+    band_names,
+    check_channels,
+    given_wavelengths,
+    stated_wavelengths,
+    wavelengths_to_nm,
+)
 from stroma.images.image import Box, Image, Level
 from stroma.images.variables import WAVELENGTH_NAME, Variable, choose_image, choose_wavelengths
 from stroma.images.zarr_array import METADATA, ZarrArray, list_arrays, read_attributes
@@ -87,7 +93,7 @@ class ZarrImage(Image):
         self, arrays: dict[str, ZarrArray], given: str | Sequence[float] | None, count: int
     ) -> NDArray[np.float64] | None:
         if given is not None and not isinstance(given, str):
-            return self._checked(np.asarray(given, dtype=np.float64), "", count, "were given")
+            return stated_wavelengths(given_wavelengths(given, path=self.path), count, path=self.path)
         group = read_attributes(self.path)
         for attributes in (self._array.attributes, group):
             names = [given] if given is not None else [name for name in attributes if WAVELENGTH_NAME.search(name)]
