@@ -100,6 +100,30 @@ def test_what_is_wrong_with_a_data_set_is_said(tmp_path: Path, surgery: SurgeryT
         find_dataset(surgery.root.name, settings)
 
 
+def test_empty_and_mistyped_variables_are_told_and_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "conf"))
+    own = tmp_path / "conf" / "stroma" / "variables.env"
+    own.parent.mkdir(parents=True)
+    own.write_text("PATH_Tivita_a=/a\nPATH_Tivta_b=/b\nPATH_Tivita_c=$STROMA_ROOT/c\nPATH_Tivita_d='$STROMA_ROOT'\n")
+    monkeypatch.setenv("STROMA_ROOT", "/root of all")
+    environment = {"PATH_Tivita_a": "", "PATH_STROMA_CAHCE": "/x", "PATH": "/bin"}
+    settings, problems = known_settings(environment, tmp_path)
+    assert {name: one.value for name, one in settings.items()} == {
+        "PATH_Tivita_c": "/root of all/c",
+        "PATH_Tivita_d": "$STROMA_ROOT",
+    }
+    texts = [str(problem) for problem in problems]
+    assert "environment: PATH_STROMA_CAHCE is not understood. Did you mean 'PATH_STROMA_CACHE'?" in texts
+    assert "environment: PATH_Tivita_a is empty" in texts
+    assert any("PATH_Tivta_b is not understood. Did you mean 'PATH_Tivita_…'" in text for text in texts)
+    assert len(texts) == 3
+
+
+def test_the_folder_data_itself_is_told_where_to_go(surgery: SurgeryTree) -> None:
+    (place,) = known_datasets({"PATH_Tivita_a": Setting(str(surgery.root / "data"), "environment")})
+    assert place.problems[0].endswith(f"name the folder above it, {surgery.root}")
+
+
 def test_a_drive_letter_is_no_option() -> None:
     (place,) = known_datasets({"PATH_Tivita_a": Setting("C:/data/x", "environment")})
     assert (place.path.as_posix(), place.shortcut) == ("C:/data/x", "")

@@ -51,12 +51,28 @@ def test_mistyped_names_are_told_the_nearest_one(study: Study) -> None:
         study["P001#2021_04_15_08_22_01"]
     with pytest.raises(UsageError, match="no annotation 'polygon#anotator1'. Did you mean 'polygon#annotator1'"):
         study[f"{FIRST}@polygon#anotator1"]
-    with pytest.raises(UsageError, match="layer#annotator"):
+    with pytest.raises(UsageError, match="no annotation 'polygon'. Known: polygon#annotator1"):
         study[f"{FIRST}@polygon"]
     with pytest.raises(UsageError, match="no annotation 'x'"):
         study[FIRST].mask("x")
     with pytest.raises(UsageError, match="holds 2 images"):
         study[study[FIRST].folder.parent]
+
+
+def test_paths_of_the_catalog_are_names_too(study: Study) -> None:
+    for name in study:
+        assert study[study.row(name)["path"]].image_id == name
+
+
+def test_the_nearest_key_is_looked_for_where_the_key_went_wrong(study: Study) -> None:
+    recording = study[next(iter(study))]
+    label = next(iter(recording.meta("label_meta")))
+    key = next(iter(recording.meta(f"label_meta/{label}")))
+    with pytest.raises(UsageError, match=f"Did you mean 'label_meta/{label}/{key}'"):
+        recording.meta(f"label_meta/{label}/{key}x")
+    with pytest.raises(UsageError, match=f"label_meta/{label}"):
+        recording.meta(f"label_meta/{label}x/{key}")
+    assert recording.meta(f"label_meta/{label}x/{key}", None) is None
 
 
 def test_median_spectrum_is_the_median_of_each_channel(study: Study) -> None:

@@ -83,7 +83,7 @@ def settings_files(folder: Path | None = None) -> list[Path]:
 
 
 def read_variables(path: Path) -> dict[str, str]:
-    """Read a file of lines `NAME=value`; `export`, quotes and comments are understood.
+    """Read a file of lines `NAME=value`; `export`, quotes, comments and, outside of '…', `$HOME` are understood.
 
     Raises:
         InvalidData: a line is neither, or the file is no text.
@@ -102,14 +102,17 @@ def read_variables(path: Path) -> dict[str, str]:
             raise InvalidData(f"line {number} is not NAME=value", where=path, next_step=f"Write {EXAMPLE_LINES[0]}")
         name, value = match[1], match[2]
         quoted = re.match(r"(['\"])(.*?)\1", value)
-        values[name] = quoted[2] if quoted else re.split(r"\s#", value, maxsplit=1)[0].strip()
+        text = quoted[2] if quoted else re.split(r"\s#", value, maxsplit=1)[0].strip()
+        values[name] = text if quoted and quoted[1] == "'" else os.path.expandvars(text)
     return values
 
 
 def known_settings(
     environment: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> tuple[dict[str, Setting], list[InvalidData]]:
-    """All variables that Stroma understands, and what is wrong with the files. The real environment wins.
+    """All variables that Stroma understands, and what is wrong with the others. The real environment wins.
+
+    A variable without a value is none. Names that are nearly ours are told.
 
     Args:
         environment: Default: the environment of this process.
@@ -127,12 +130,20 @@ def known_settings(
                 continue
             for name, value in values.items():
                 found.setdefault(name, Setting(value, str(path)))
-    return {name: found[name] for name in sorted(found) if is_ours(name)}, problems
+    own = str(settings_folder() / SETTINGS_FILE)
+    for name, setting in sorted(found.items()):
+        if is_ours(name) and not setting.value:
+            problems.append(InvalidData(f"{name} is empty", where=setting.source))
+        elif not is_ours(name) and (name.startswith("PATH_STROMA_") or setting.source == own):
+            hint = nearest(name, ("PATH_Tivita_…", _RESULTS, CACHE_VARIABLE, *_NETWORK))
+            if hint.startswith("Did"):
+                problems.append(InvalidData(f"{name} is not understood", where=setting.source, next_step=hint))
+    return {name: found[name] for name in sorted(found) if is_ours(name) and found[name].value}, problems
 
 
 def is_ours(name: str) -> bool:
     """Whether Stroma understands a variable of this name."""
-    return name.lower().startswith(_DATASET) or name.startswith((_RESULTS, "PATH_STROMA_")) or name in _NETWORK
+    return name.lower().startswith(_DATASET) or name.startswith(_RESULTS) or name in (CACHE_VARIABLE, *_NETWORK)
 
 
 def known_datasets(settings: Mapping[str, Setting] | None = None) -> list[DatasetPlace]:
@@ -154,15 +165,14 @@ def _place(variable: str, setting: Setting) -> DatasetPlace:
                 problems.append(f"has the option '{option}', which is not understood")
             elif name == "shortcut":
                 shortcut = value
-    path = Path(os.path.normpath(Path(text).expanduser()))
-    if not text:
-        problems.append("is empty")
-    elif not path.exists():
+    path = Path(os.path.normpath(Path(text or setting.value).expanduser()))
+    if not path.exists():
         problems.append(f"names {path}, which does not exist")
     elif not path.is_dir():
         problems.append(f"names {path}, which is no folder")
     elif not (path / "data").is_dir():
-        problems.append(f"names {path}, which has no folder 'data'")
+        above = f"; name the folder above it, {path.parent}" if (path / "subjects").is_dir() else ""
+        problems.append(f"names {path}, which has no folder 'data'{above}")
     return DatasetPlace(variable, path, shortcut, setting.source, tuple(problems))
 
 

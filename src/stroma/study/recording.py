@@ -254,14 +254,20 @@ class Recording:
         if key is None:
             return known
         value: Any = known
-        for part in [key] if key in known else key.split("/"):
-            value = value.get(part, _MISSING) if isinstance(value, Mapping) else _MISSING
-        if value is not _MISSING:
-            return value
-        if default is _MISSING:
-            hint = nearest(key, [*known, *self.row])
-            raise UsageError(f"the image '{self.image_id}' has no '{key}'", where=self.study.path, next_step=hint)
-        return default
+        parts = [key] if key in known else key.split("/")
+        for i, part in enumerate(parts):
+            if not isinstance(value, Mapping) or part not in value:
+                if default is not _MISSING:
+                    return default
+                above = value if i and isinstance(value, Mapping) else {**known, **self.row}
+                prefix = "/".join(parts[:i]) + "/" if above is value else ""
+                raise UsageError(
+                    f"the image '{self.image_id}' has no '{key}'",
+                    where=self.study.path,
+                    next_step=nearest(key, [f"{prefix}{name}" for name in above]),
+                )
+            value = value[part]
+        return value
 
     def preprocessed(self, name: str) -> NDArray[Any] | dict[Any, NDArray[Any]]:
         """Read what htc computed beforehand, such as `L1`, `raw16` or `parameter_images`.

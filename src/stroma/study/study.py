@@ -19,7 +19,6 @@ from stroma.images.image import Image
 from stroma.images.open import open_image
 from stroma.study.config import STUDY_FILE, STUDY_FORMAT, StudyConfig
 from stroma.study.division import divide
-from stroma.study.htc.names import ImageName
 from stroma.study.labels import LabelMapping
 from stroma.study.layouts.layout import Layout
 from stroma.study.layouts.own import make_layout
@@ -192,8 +191,8 @@ class Study:
         text = str(name)
         image_id, at, annotations = text.rpartition("@")
         if text not in self and at and image_id in self:
-            return Recording(self, image_id, ImageName.parse(f"image@{annotations}").annotations)
-        if text not in self and (isinstance(name, Path) or Path(text).exists()):
+            return Recording(self, image_id, tuple(annotations.split("&")))
+        if text not in self and (isinstance(name, Path) or Path(text).exists() or (self.root / text).exists()):
             return Recording(self, self.id_of(name))
         return Recording(self, str(self.row(text)["image_id"]))
 
@@ -236,13 +235,14 @@ class Study:
         return self.root / str(self.row(image_id)["path"])
 
     def id_of(self, path: Path | str) -> str:
-        """Id of the image that lies at `path`, or alone in the folder `path`: the same as by its name.
+        """Id of the image at `path`, or alone in this folder, below the working folder or the root of the study.
 
         Raises:
             UsageError: no image of the study, or several of them.
         """
         given, root = (Path(os.path.normpath(Path.cwd() / folder)) for folder in (path, self.root))
-        relative = Path(os.path.relpath(given, root)).as_posix()
+        place = given if given.exists() else Path(os.path.normpath(root / path))
+        relative = Path(os.path.relpath(place, root)).as_posix()
         found = [
             image_id
             for image_id, file in self.catalog.select("image_id", "path").iter_rows()

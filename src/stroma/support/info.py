@@ -103,7 +103,7 @@ def _dataset(place: DatasetPlace, options: InfoOptions) -> dict[str, Any]:
     found: dict[str, Any] = {
         "variable": place.variable,
         "from": place.source,
-        "path": str(place.path),
+        "path": str(Path.cwd() / place.path),
         "names": list(place.names),
     }
     if place.path.is_dir():
