@@ -87,6 +87,15 @@ def test_no_pickle_eval_or_unsafe_load_in_the_source():
                 assert arguments.get("allow_pickle", "False") == "False", path
 
 
+def test_tables_are_read_by_their_name_and_not_as_a_pattern():
+    """Else polars finds no table in a folder such as `study [1]`."""
+    readers = {"pl.read_csv", "pl.read_parquet", "pl.scan_csv", "pl.scan_parquet"}
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in readers:
+                assert "glob" in {keyword.arg for keyword in node.keywords}, f"{path}:{node.lineno}"
+
+
 def test_files_are_one_idea_long():
     for path in SOURCE.rglob("*.py"):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path

@@ -32,7 +32,7 @@ def square(name: str | None) -> dict[str, object]:
 @pytest.fixture
 def kidney(tmp_path: Path) -> Path:
     """Two training images and one for the test, as in 'HuBMAP: Hacking the Kidney'."""
-    root = tmp_path / "hubmap kidney"
+    root = tmp_path / "hubmap [kidney]"
     for name in ("train/0aa", "train/1bb", "test/2cc"):
         write_png(root / f"{name}.png", np.full((*SHAPE, 3), 200, np.uint8))
     for name in ("0aa", "1bb"):

@@ -189,7 +189,7 @@ def read_tolerances(path: Path | str, *, reduction: str = "mean") -> dict[str, f
     if not path.is_file():
         raise MissingFile("there is no such file", where=path)
     try:
-        table = pl.read_csv(path, infer_schema_length=None)
+        table = pl.read_csv(path, infer_schema_length=None, glob=False)
     except UNREADABLE_TABLE as error:
         raise InvalidData(f"is not a readable CSV table ({error})", where=path) from error
     require_columns(table, ["label_name", column], where=path)

@@ -16,7 +16,7 @@ from stroma.core.clock import stage
 from stroma.core.errors import InvalidData, OutputConflict
 from stroma.core.files import id_to_name, write_bytes, write_text
 from stroma.core.provenance import Provenance
-from stroma.core.tables import ADDRESS_SCHEMA, read_provenance, write_table
+from stroma.core.tables import ADDRESS_SCHEMA, UNREADABLE_TABLE, read_provenance, write_table
 from stroma.images.image import Image
 from stroma.prepare.slide_images import Measures, remove_other_tiles, tile_stems, write_picture, write_tile_images
 from stroma.prepare.slide_tissue import Tissue
@@ -53,8 +53,11 @@ def read_metadata(path: Path) -> pl.DataFrame:
         InvalidData: it cannot be read.
     """
     try:
-        table = pl.read_csv(path, schema_overrides=_SCHEMA) if path.suffix == ".csv" else pl.read_parquet(path)
-    except pl.exceptions.PolarsError as error:
+        if path.suffix == ".csv":
+            table = pl.read_csv(path, schema_overrides=_SCHEMA, glob=False)
+        else:
+            table = pl.read_parquet(path, glob=False)
+    except UNREADABLE_TABLE as error:
         raise InvalidData(f"is not a readable table ({error})", where=path) from error
     if "path" not in table.columns:
         return pl.DataFrame(schema=_SCHEMA)  # HistoPrep's table of a slide without tiles has no columns

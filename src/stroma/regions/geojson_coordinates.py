@@ -61,7 +61,8 @@ def _ring_sizes(bones: bytes) -> tuple[int, ...]:
 def _numbers(joined: bytes) -> NDArray[np.float64] | None:
     """All x and y as (n, 2); None where something is no number."""
     lines = joined.translate(_TO_LINES, _NO_NUMBER)
-    table = pl.read_csv(io.BytesIO(lines), has_header=False, schema={"value": pl.Float64}, ignore_errors=True)
+    content, schema = io.BytesIO(lines), {"value": pl.Float64}
+    table = pl.read_csv(content, has_header=False, schema=schema, ignore_errors=True, glob=False)
     values = table["value"].to_numpy()
     return values.reshape(-1, 2) if len(values) % 2 == 0 and np.isfinite(values).all() else None
 

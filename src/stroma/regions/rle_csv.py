@@ -36,7 +36,7 @@ def read_rle_csv(path: Path, *, columns: Sequence[str] = ()) -> pl.DataFrame:
     if not path.is_file():
         raise MissingFile("there is no such file", where=path)
     try:
-        table = pl.read_csv(path, infer_schema=False)
+        table = pl.read_csv(path, infer_schema=False, glob=False)
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         raise InvalidData(f"is not a readable CSV file ({error})", where=path) from error
     found = [name for name in ENCODING_COLUMNS if name in table.columns][:1]
@@ -59,6 +59,14 @@ def read_rle_csv(path: Path, *, columns: Sequence[str] = ()) -> pl.DataFrame:
         for name in (columns or found)
     ]
     return pl.concat(parts)
+
+
+def csv_columns(path: Path) -> list[str]:
+    """The columns of a CSV file; none where it cannot be read as one."""
+    try:
+        return pl.read_csv(path, infer_schema=False, n_rows=0, glob=False).columns
+    except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError):
+        return []
 
 
 def write_rle_csv(path: Path, encodings: Mapping[str, str], *, column: str = "encoding") -> Path:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import polars as pl
 import shapely
 from numpy.typing import NDArray
 
@@ -18,7 +17,7 @@ from stroma.core.clock import stage
 from stroma.core.errors import InvalidData
 from stroma.regions.polygons import mask_from_polygons
 from stroma.regions.rle import Runs, decode_runs
-from stroma.regions.rle_csv import read_rle_csv
+from stroma.regions.rle_csv import csv_columns, read_rle_csv
 from stroma.study.labels import IGNORE, LabelMapping
 from stroma.study.masks import compose_binaries
 
@@ -194,6 +193,5 @@ def _runs(row: dict[str, Any], root: Path, labels: LabelMapping, size: tuple[int
 def _encodings(path: Path, label: str, size: int, changed_ns: int) -> dict[str, str]:
     """Image id → run lengths of a CSV file, from the column called like the class where there is one."""
     with stage("read"):
-        columns = pl.read_csv(path, n_rows=0).columns
-        table = read_rle_csv(path, columns=[label] if label in columns else ())
+        table = read_rle_csv(path, columns=[label] if label in csv_columns(path) else ())
     return dict(table.select("image_id", "encoding").iter_rows())

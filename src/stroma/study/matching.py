@@ -56,7 +56,7 @@ def read_any_table(path: Path) -> pl.DataFrame:
             first = content.split(b"\n", 1)[0]
             tabs = path.suffix.lower() in {".tsv", ".tab"}
             separator = "\t" if tabs else ";" if first.count(b";") > first.count(b",") else ","
-            return pl.read_csv(content, separator=separator, infer_schema_length=None)
+            return pl.read_csv(content, separator=separator, infer_schema_length=None, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InvalidData(f"is not a readable table ({error})", where=path) from error
 

@@ -234,7 +234,7 @@ def _object_problems(path: str, objects: Sequence[Annotation], size: tuple[int, 
         found.setdefault(one.kind, []).append(Problem(path, f"{one}{about}", harmless))
     for kind, problems in found.items():
         if len(problems) > _NAMED:
-            text = f"has {len(problems) - _NAMED:,} more objects of this kind ({kind})"
+            text = f"has {plural(len(problems) - _NAMED, 'more object')} of this kind ({kind})"
             problems[_NAMED:] = [Problem(path, text, problems[0].harmless)]
     return [problem for problems in found.values() for problem in problems]
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from stroma.core.errors import ConfigError, InvalidData, MissingFile
 from stroma.core.text import plural
-from stroma.regions.rle_csv import ENCODING_COLUMNS, read_rle_csv
+from stroma.regions.rle_csv import ENCODING_COLUMNS, csv_columns, read_rle_csv
 from stroma.study.labels import LabelMapping
 from stroma.study.layouts.drawn import drawn_rows, find_drawn, propose_drawn, with_classes
 from stroma.study.layouts.layout import (
@@ -59,7 +59,7 @@ class HubmapFolder:
         tables = [path for path in listing.files if path.lower().endswith(".csv") and path.count("/") <= 1]
         best: tuple[int, str] = (0, "")
         for path in sorted(tables, key=lambda path: ("train" not in path.lower(), path)):
-            columns = _columns(listing.root / path)
+            columns = csv_columns(listing.root / path)
             if "id" in columns and run_columns(listing.root / path):
                 try:
                     count = len(_listed(listing, path)[0])
@@ -137,7 +137,7 @@ class HubmapFolder:
 def run_columns(path: Path) -> list[str]:
     """The columns of a CSV file that hold run lengths: the usual one, else all whose first value is such a text."""
     try:
-        table = pl.read_csv(path, infer_schema=False, n_rows=50)
+        table = pl.read_csv(path, infer_schema=False, n_rows=50, glob=False)
     except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError):
         return []
     usual = [name for name in ENCODING_COLUMNS if name in table.columns]
@@ -145,13 +145,6 @@ def run_columns(path: Path) -> list[str]:
         return usual[:1]
     first = {name: table[name].drop_nulls() for name in table.columns if name != "id"}
     return [name for name, values in first.items() if len(values) and _RUNS.fullmatch(values[0].strip())]
-
-
-def _columns(path: Path) -> list[str]:
-    try:
-        return pl.read_csv(path, infer_schema=False, n_rows=0).columns
-    except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError):
-        return []
 
 
 def _listed(listing: Listing, table: str) -> tuple[dict[str, str], list[str]]:
