@@ -133,6 +133,26 @@ def test_discriminants_separate_labels_and_the_accuracy_is_of_left_out_subjects(
     assert fitted.score(spectra, labels) > noise.accuracy
 
 
+@pytest.mark.parametrize("subjects", [(2, 2, 2), (2, 1, 1), (5, 1, 2), (1, 1, 4)])
+def test_labels_of_one_or_two_subjects_among_more_bands_than_spectra_have_discriminants(subjects, recwarn):
+    found = [
+        ClassSpectra(one.name, one.mean, None, dict(list(one.subjects.items())[:count]), count)
+        for one, count in zip(classes(), subjects, strict=True)
+    ]
+    view = discriminants(found)
+    assert np.isfinite(view.points.select("x", "y").to_numpy()).all()
+    assert not recwarn.list
+
+
+def test_discriminants_of_many_spectra_are_those_of_scikit_learn():
+    given = classes(subjects=400, noise=1.0)
+    spectra, labels, _ = subject_spectra(given)
+    expected = LinearDiscriminantAnalysis(solver="eigen").fit(spectra, labels).transform(spectra)
+    found = discriminants(given).points.select("x", "y").to_numpy()
+    for axis in range(2):  # with so many spectra, shrinkage is next to nothing
+        assert abs(np.corrcoef(found[:, axis], expected[:, axis])[0, 1]) > 0.99
+
+
 def test_two_labels_get_a_principal_component_beside_their_one_direction():
     view = discriminants(classes(labels=2))
     assert (view.x_title, view.y_title) == ("Discriminant 1", "Principal component 1")

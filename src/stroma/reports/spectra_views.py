@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
+from sklearn.covariance import ledoit_wolf
 from sklearn.decomposition import PCA
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from stroma.reports.figure import GRID, WIDTH_IN, Figure, count, plotly_figure, plotly_text, static_style
 from stroma.reports.spectra import ClassSpectra
@@ -74,9 +74,9 @@ def principal_components(classes: Sequence[ClassSpectra]) -> View | None:
 def discriminants(classes: Sequence[ClassSpectra]) -> View | None:
     """The two directions that separate the labels best, and how well they do on subjects that were left out.
 
-    R. A. Fisher, Annals of Eugenics 7:179, 1936; the covariance within classes is shrunk towards the identity by the
-    rule of O. Ledoit and M. Wolf, Journal of Multivariate Analysis 88:365, 2004, since there are more bands than
-    spectra. The picture is drawn on the spectra the directions were fitted to, so it looks better than it is; the
+    R. A. Fisher, Annals of Eugenics 7:179, 1936; the covariance within classes, that of the spectra of all classes
+    about their means, is shrunk towards the identity by the rule of O. Ledoit and M. Wolf, Journal of Multivariate
+    Analysis 88:365, 2004, since there are more bands than spectra. A class may have a single subject. The picture is drawn on the spectra the directions were fitted to, so it looks better than it is; the
     accuracy is of spectra of subjects that were left out.
 
     Args:
@@ -98,8 +98,42 @@ def discriminants(classes: Sequence[ClassSpectra]) -> View | None:
     return View(_points(labels, subjects, points), *titles, _left_out_accuracy(scaled, labels, subjects))
 
 
-def _fitted(spectra: NDArray[np.float64], labels: Sequence[str]) -> Any:
-    return LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto").fit(spectra, labels)
+@dataclass(frozen=True)
+class _Discriminants:
+    """Axes in which the covariance within classes is the identity and the means of the classes lie apart.
+
+    Attributes:
+        names: (k,) the classes.
+        axes: (C, m) of spectra, the one that separates best first.
+        means: (k, m) of the classes in these axes.
+        priors: (k,) logarithms of the shares of the classes.
+    """
+
+    names: NDArray[np.str_]
+    axes: NDArray[np.float64]
+    means: NDArray[np.float64]
+    priors: NDArray[np.float64]
+
+    def transform(self, spectra: NDArray[np.float64]) -> NDArray[np.float64]:
+        return spectra @ self.axes
+
+    def predict(self, spectra: NDArray[np.float64]) -> NDArray[np.str_]:
+        distance = ((self.transform(spectra)[:, None] - self.means) ** 2).sum(axis=2)
+        return self.names[(distance / 2 - self.priors).argmin(axis=1)]
+
+
+def _fitted(spectra: NDArray[np.float64], labels: Sequence[str]) -> _Discriminants:
+    names, index, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    means = np.stack([spectra[index == place].mean(axis=0) for place in range(len(names))])
+    within = ledoit_wolf(spectra - means[index], assume_centered=True)[0] * len(spectra) / (len(spectra) - len(names))
+    values, vectors = np.linalg.eigh(within)
+    floor = max(float(values[-1]) * 1e-9, np.finfo(float).tiny)  # spectra that are equal within all classes
+    whiten = vectors / np.sqrt(np.maximum(values, floor))
+    shares = counts / len(spectra)
+    between = np.sqrt(shares)[:, None] * ((means - shares @ means) @ whiten)
+    directions = np.linalg.svd(between, full_matrices=False)[2][: len(names) - 1]
+    axes = whiten @ directions.T
+    return _Discriminants(names, axes, means @ axes, np.log(shares))
 
 
 def _left_out_accuracy(spectra: NDArray[np.float64], labels: Sequence[str], subjects: Sequence[str]) -> float | None:
