@@ -76,8 +76,9 @@ def discriminants(classes: Sequence[ClassSpectra]) -> View | None:
 
     R. A. Fisher, Annals of Eugenics 7:179, 1936; the covariance within classes, that of the spectra of all classes
     about their means, is shrunk towards the identity by the rule of O. Ledoit and M. Wolf, Journal of Multivariate
-    Analysis 88:365, 2004, since there are more bands than spectra. A class may have a single subject. The picture is drawn on the spectra the directions were fitted to, so it looks better than it is; the
-    accuracy is of spectra of subjects that were left out.
+    Analysis 88:365, 2004, since there are more bands than spectra. A class may have a
+    single subject. The picture is drawn on the spectra the directions were fitted to, so it looks better than it is;
+    the accuracy is of spectra of subjects that were left out.
 
     Args:
         classes: With a spectrum of each subject.
@@ -119,7 +120,7 @@ class _Discriminants:
 
     def predict(self, spectra: NDArray[np.float64]) -> NDArray[np.str_]:
         distance = ((self.transform(spectra)[:, None] - self.means) ** 2).sum(axis=2)
-        return self.names[(distance / 2 - self.priors).argmin(axis=1)]
+        return np.asarray(self.names[(distance / 2 - self.priors).argmin(axis=1)])
 
 
 def _fitted(spectra: NDArray[np.float64], labels: Sequence[str]) -> _Discriminants:
