@@ -117,6 +117,15 @@ def test_metadata_on_which_labels_disagree_is_null(surgery: SurgeryTree) -> None
     assert (row["situs"], row["angle"], row["camera"]) == (1, None, "c1")
 
 
+def test_images_with_equal_meta_files_have_all_that_these_say(surgery: SurgeryTree) -> None:
+    for timestamp in ("2021_04_15_09_22_01", "2021_04_15_09_22_02"):
+        surgery.image("P009", timestamp, {"camera_name": "c1", "image_labels": ["liver"], "Patient Name": "X"})
+    found = scan(surgery.root).catalog.filter(subject_id="P009")
+    assert found["camera"].to_list() == ["c1", "c1"]
+    assert found["image_labels"].to_list() == [["liver"], ["liver"]]
+    assert "Patient Name" not in found.columns
+
+
 def test_a_damaged_meta_file_is_reported_and_the_image_kept(surgery: SurgeryTree) -> None:
     folder = surgery.image("P009", "2021_04_15_09_22_01", {})
     (folder / "annotations" / "2021_04_15_09_22_01_meta.json").write_text('{"label_meta": [1')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -51,17 +50,16 @@ class Listing:
 
     @cached_property
     def _record(self) -> InputRecord:
-        lines = [f"{path}\0{size}\n" for path, size in self.files.items()]
-        lines += [f"{path}/\n" for path in self.folders]
-        digest = hashlib.sha256("".join(lines).encode())
-        return InputRecord("listing", sum(self.files.values()), digest.hexdigest())
+        sizes = self.files.values()
+        parts = ("\0".join(self.files), " ".join(map(str, sizes)), "\0".join(self.folders))
+        digest = hashlib.sha256("\0\0".join(parts).encode())
+        return InputRecord("listing", sum(sizes), digest.hexdigest())
 
 
 _RESULTS = frozenset({"run.json", "sources.parquet", "predictions.parquet"})
 _OURS = frozenset({"study.yaml", "catalog.parquet", "annotations.parquet", "failures.parquet"})
-_AT_ONCE = 1 << 20
+_AT_ONCE = 1 << 16
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
-_HIDDEN = re.compile(r"(?:^|/)(?:\.|(?:Thumbs\.db|desktop\.ini|__MACOSX)(?:/|$))")
 _OUR_ENDINGS = (".catalog.parquet", ".annotations.parquet", ".done.json")
 
 
@@ -158,4 +156,5 @@ def read_small_file(path: str) -> bytes:
 
 def is_hidden(path: str) -> bool:
     """Whether a path has a part that systems and tools leave behind: `.DS_Store`, `._a.png`, `Thumbs.db`."""
-    return _HIDDEN.search(path) is not None
+    parts = f"/{path}/"  # four searches for a text take a third of the time of one regular expression
+    return "/." in parts or "/Thumbs.db/" in parts or "/desktop.ini/" in parts or "/__MACOSX/" in parts

@@ -45,7 +45,7 @@ def parse_camera_log(content: bytes, *, where: Path | str) -> dict[str, LogValue
     """As `read_camera_log`, from the bytes of the file, with all keys."""
     values: dict[str, LogValue] = {}
     section = ""
-    for number, line in enumerate(content.decode("cp1252", "replace").splitlines(), start=1):
+    for number, line in enumerate(content.splitlines(), start=1):
         heading, name, value = _parse(section, line)
         if heading:
             section = heading
@@ -57,13 +57,13 @@ def parse_camera_log(content: bytes, *, where: Path | str) -> dict[str, LogValue
 
 
 @lru_cache(maxsize=1 << 14)
-def _parse(section: str, line: str) -> tuple[str, str, LogValue]:
+def _parse(section: str, line: bytes) -> tuple[str, str, LogValue]:
     """Read a line below a heading; most lines are the same in all logs of a camera.
 
     Returns:
         A new heading; the name of a value; the value, or the text of a line that is neither. Others are empty.
     """
-    text = line.strip()
+    text = line.decode("cp1252", "replace").strip()
     if not text or text[0] in "#;":
         return "", "", ""
     heading = _SECTION.fullmatch(text)

@@ -136,27 +136,28 @@ def _settings(root: Path) -> DatasetSettings:
 
 def _image_folders(listing: Listing, subjects: str, problems: list[Problem]) -> Iterator[Folder]:
     """Each `<subject>/<timestamp>` folder with the files below it."""
-    depth = len(subjects.split("/"))
+    start, depth = f"{subjects}/", subjects.count("/") + 1
     folders: dict[str, dict[str, int]] = {}
     for path in listing.folders:
-        if not path.startswith(f"{subjects}/"):
-            continue
-        if is_hidden(path) and path.count("/") <= depth + 1:
+        level = path.count("/") - depth if path.startswith(start) else -1
+        if level in (0, 1) and is_hidden(path):
             problems.append(Problem(path, "is a hidden folder; it is left out", harmless=True))
-        elif path.count("/") == depth + 1:
+        elif level == 1:
             folders[path] = {}
+    home, inside = "", {}
     for path, size in listing.files.items():
-        if not path.startswith(f"{subjects}/"):
-            continue
-        parts = path.split("/", depth + 2)
-        if len(parts) == depth + 3:
-            inside = folders.get(path[: -len(parts[-1]) - 1])
-            if inside is not None:
+        if home and path.startswith(home):  # sorted: the files of a folder follow each other
+            inside[path[len(home) :]] = size
+        elif path.startswith(start):
+            parts = path.split("/", depth + 2)
+            folder = path[: -len(parts[-1]) - 1]
+            if len(parts) < depth + 3:
+                problems.append(Problem(path, "is a file where a folder is expected; it is left out", harmless=True))
+            elif folder in folders:
+                home, inside = f"{folder}/", folders[folder]
                 inside[parts[-1]] = size
-        else:
-            problems.append(Problem(path, "is a file where a folder is expected; it is left out", harmless=True))
     for path, files in folders.items():
-        *_, subject, timestamp = path.split("/")
+        _, subject, timestamp = path.rsplit("/", 2)
         yield Folder(path, files, timestamp, {"subject": subject})
 
 

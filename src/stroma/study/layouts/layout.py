@@ -6,6 +6,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -114,7 +116,7 @@ def catalog_table(rows: Iterable[Mapping[str, Any]], *, where: Path) -> pl.DataF
     Raises:
         InvalidData: two rows have the same id; both paths are named.
     """
-    rows = sorted(rows, key=lambda row: (row["image_id"], row["path"]))
+    rows = sorted(rows, key=itemgetter("image_id", "path"))
     for first, second in zip(rows, rows[1:], strict=False):
         if first["image_id"] == second["image_id"]:
             raise InvalidData(
@@ -123,7 +125,7 @@ def catalog_table(rows: Iterable[Mapping[str, Any]], *, where: Path) -> pl.DataF
                 next_step="Rename or remove one of them",
             )
     columns = {name: pl.Series(name, [row.get(name) for row in rows], kind) for name, kind in CATALOG_SCHEMA.items()}
-    for name in dict.fromkeys(key for row in rows for key in row):
+    for name in dict.fromkeys(chain.from_iterable(rows)):
         if name not in columns:
             column = metadata_column(name, [row.get(name) for row in rows])
             if column is not None:
@@ -133,7 +135,7 @@ def catalog_table(rows: Iterable[Mapping[str, Any]], *, where: Path) -> pl.DataF
 
 def metadata_column(name: str, values: Sequence[Any]) -> pl.Series | None:
     """A column of the narrowest type that holds all values; None when there is no value at all."""
-    kinds = {type(value) for value in values if value is not None}
+    kinds = set(map(type, values)) - {type(None)}
     if not kinds:
         return None
     if kinds == {int} and any(value is not None and not -(2**63) <= value < 2**63 for value in values):
@@ -141,7 +143,9 @@ def metadata_column(name: str, values: Sequence[Any]) -> pl.Series | None:
     if kinds == {int, float}:
         return pl.Series(name, [None if value is None else float(value) for value in values], pl.Float64)
     if kinds == {list} and all(type(item) is str for value in values if value for item in value):
-        return pl.Series(name, values, pl.List(pl.String))
+        lists = [None if value is None else tuple(value) for value in values]
+        rows = {value: row for row, value in enumerate(dict.fromkeys(lists))}  # polars is slow with each list
+        return pl.Series(name, list(rows), pl.List(pl.String)).gather([rows[value] for value in lists])
     if len(kinds) == 1:
         return pl.Series(name, values)
     return pl.Series(name, [None if value is None else str(value) for value in values], pl.String)

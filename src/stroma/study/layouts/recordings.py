@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -74,39 +75,43 @@ def scan_recordings(
         masks: Image id → file of masks of htc and the annotations in it.
         with_identifiers: Whether what could name a patient is kept, and patient files (`*.xml`) are opened.
     """
-    rows: list[dict[str, Any]] = []
+    recordings: list[tuple[dict[str, Any], dict[str, Any]]] = []
     annotations: list[dict[str, str]] = []
     with stage("read"):
         for folder in folders:
-            row = _row(listing, folder, settings(folder.path), name, problems, with_identifiers)
-            if row is None:
+            known = settings(folder.path)
+            recording = _read(listing, folder, known, name, problems, with_identifiers)
+            if recording is None:
                 continue
-            rows.append(row)
-            of_image = list(_drawn_masks(row["image_id"], folder, problems, known=(masks or {}).get(row["image_id"])))
-            drawn = {_key(one) for one in of_image}
-            problems += _unknown_labels(of_image, settings(folder.path))
+            recordings.append(recording)
+            image_id = recording[0]["image_id"]
+            of_htc = (masks or {}).get(image_id)
+            of_image = list(_drawn_masks(image_id, folder, problems, of_htc))
+            problems += _unknown_labels(of_image, known)
             annotations += of_image
-            annotations += [one for one in _masks_of_htc(row["image_id"], masks or {}) if _key(one) not in drawn]
+            if of_htc:
+                drawn = {_key(one) for one in of_image}
+                annotations += [one for one in _masks_of_htc(image_id, *of_htc) if _key(one) not in drawn]
     return Scan(
-        catalog_table(rows, where=listing.root),
+        catalog_table(_rows(recordings, with_identifiers), where=listing.root),
         annotation_table(annotations),
         tuple(sorted(problems, key=lambda problem: problem.path)),
     )
 
 
-def _row(
+def _read(
     listing: Listing,
     folder: Folder,
     settings: DatasetSettings,
     name: Callable[[Mapping[str, Any]], str],
     problems: list[Problem],
     with_identifiers: bool,
-) -> dict[str, Any] | None:
-    """The catalog row of a recording, or None when it has no usable cube."""
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """What is known of a recording and what its files say of it, or None when it has no usable cube."""
     if not folder.cube_path and folder.cube not in folder.files:
         others = [file for file in folder.files if file.endswith(CUBE)]
-        found = f", only {others[0]}" if others else ""
-        problems.append(Problem(folder.path, f"has no cube {folder.cube}{found}; the image is left out"))
+        hint = f", only {others[0]}" if others else ""
+        problems.append(Problem(folder.path, f"has no cube {folder.cube}{hint}; the image is left out"))
         return None
     path = folder.cube_path or folder.inside(folder.cube)
     log = _camera_log(listing, folder, problems)
@@ -129,16 +134,27 @@ def _row(
             problems.append(Problem(path, f"{message}; the image is left out"))
             return None
         row |= {"height": height, "width": width}
-    row |= {key: value for key, value in folder.fields.items() if key not in {*row, "subject"}}
+    row |= {key: value for key, value in folder.fields.items() if key not in row and key != "subject"}
     meta = _metadata(listing, folder, problems)
     if settings.path_class == _NAMED and isinstance(meta.get("image_name"), str):
-        row["image_id"] = identifier(meta.pop("image_name"))
+        row["image_id"] = identifier(meta["image_name"])
+        meta = {key: value for key, value in meta.items() if key != "image_name"}
     patient = _patient(listing, folder, problems) if with_identifiers else {}
     said = {**patient, **meta, **log}
-    row |= {key: said[key] for key in said if key not in row and (with_identifiers or not is_identifying(key))}
-    given = row.pop("camera_name", None)
+    given = row.pop("camera_name", said.pop("camera_name", None))
     row["camera"] = given or (camera_name(fields["camera_id"], row["timestamp"], settings) if log else None)
-    return row
+    return row, said
+
+
+def _rows(
+    recordings: Sequence[tuple[dict[str, Any], dict[str, Any]]], with_identifiers: bool
+) -> Iterator[dict[str, Any]]:
+    """Rows of the catalog; each key of the files is asked once whether it can name a patient."""
+    keys = set().union(*(said for _, said in recordings))
+    private = set() if with_identifiers else {key for key in keys if is_identifying(key)}
+    for known, said in recordings:
+        kept = {key: value for key, value in said.items() if key not in private} if private else said
+        yield {**known, **kept, **known}
 
 
 def _patient(listing: Listing, folder: Folder, problems: list[Problem]) -> dict[str, Any]:
@@ -166,24 +182,30 @@ def _camera_log(listing: Listing, folder: Folder, problems: list[Problem]) -> Ma
         return {}
 
 
-def _metadata(listing: Listing, folder: Folder, problems: list[Problem]) -> dict[str, Any]:
+def _metadata(listing: Listing, folder: Folder, problems: list[Problem]) -> Mapping[str, Any]:
     """The plain values of a meta file, and those of its labels on which all labels agree."""
     file = f"annotations/{folder.timestamp}_meta.json"
     if file not in folder.files:
         return {}
     path = folder.inside(file)
     try:
-        content = json.loads(read_small_file(f"{listing.root}/{path}"))
-        labels = content.get("label_meta", {})
-        keys = dict.fromkeys(key for values in labels.values() for key in values)
-        agreed = {key: [values.get(key) for values in labels.values()] for key in keys}
+        return _plain_values(read_small_file(f"{listing.root}/{path}"))
     except (OSError, ValueError, AttributeError, TypeError) as error:
         problems.append(Problem(path, f"is no readable meta file ({error}); the image has no metadata"))
         return {}
+
+
+@lru_cache(maxsize=1 << 12)
+def _plain_values(content: bytes) -> Mapping[str, Any]:
+    """As `_metadata`, from the bytes of the file, which are the same for many images of an organ."""
+    meta = json.loads(content)
+    labels = meta.get("label_meta", {})
+    keys = dict.fromkeys(key for values in labels.values() for key in values)
+    agreed = {key: [values.get(key) for values in labels.values()] for key in keys}
     row = {key: found[0] for key, found in agreed.items() if all(value == found[0] for value in found)}
-    row = {key: value for key, value in {**row, **content}.items() if not isinstance(value, dict | list)}
-    if isinstance(content.get("image_labels"), list):
-        row["image_labels"] = [str(label) for label in content["image_labels"]]
+    row = {key: value for key, value in {**row, **meta}.items() if not isinstance(value, dict | list)}
+    if isinstance(meta.get("image_labels"), list):
+        row["image_labels"] = [str(label) for label in meta["image_labels"]]
     return row
 
 
@@ -244,9 +266,8 @@ def _key(row: Mapping[str, str]) -> str:
     return f"{row['layer']}#{row['annotator']}"
 
 
-def _masks_of_htc(image_id: str, masks: Mapping[str, tuple[str, tuple[str, ...]]]) -> Iterator[dict[str, str]]:
+def _masks_of_htc(image_id: str, path: str, names: Iterable[str]) -> Iterator[dict[str, str]]:
     """One row for each annotation in a file of `intermediates/segmentations`."""
-    path, names = masks.get(image_id, ("", ()))
     for annotation in names:
         layer, _, annotator = annotation.rpartition("#")
         yield {
