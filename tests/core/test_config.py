@@ -124,3 +124,10 @@ def thing(first, size=2):
 def test_every_section_has_a_json_schema():
     schema = Outer.model_json_schema()
     assert json.dumps(schema) and schema["additionalProperties"] is False
+
+
+def test_of_several_problems_the_first_is_told_and_the_others_counted():
+    with pytest.raises(ConfigError, match=r"unknown key 'a'.*\(1 more problem\)"):
+        build(Outer, {"a": 1, "b": 2})
+    with pytest.raises(ConfigError, match=f"'seed' is '{'x' * 56}…: "):
+        build(Outer, {"seed": "x" * 100})

@@ -5,7 +5,7 @@ from stroma.core.done import done_path, first_difference, is_complete, write_don
 from stroma.core.errors import InvalidData, MissingFile, NewerFormat, OutputConflict
 from stroma.core.files import read_json, write_json, write_text
 from stroma.core.provenance import InputRecord, Provenance, fingerprint
-from stroma.core.tables import read_provenance, read_table, write_table
+from stroma.core.tables import read_provenance, read_table, require_columns, write_table
 
 
 @pytest.fixture
@@ -107,3 +107,46 @@ def test_a_broken_table_is_named(tmp_path):
     with pytest.raises(InvalidData, match="no provenance"):
         read_table(tmp_path / "foreign.parquet", format="tiles/1")
     write_json(tmp_path / "x.json", {})
+
+
+def test_input_records_of_files_see_beginning_end_and_size(tmp_path):
+    content = bytearray(200_000)
+    path = tmp_path / "a.bin"
+    path.write_bytes(content)
+    records = [InputRecord.of("a", path)]
+    for place in (0, 65_535, 200_000 - 65_536, 199_999):
+        changed = content.copy()
+        changed[place] = 1
+        path.write_bytes(changed)
+        records.append(InputRecord.of("a", path))
+    path.write_bytes(content + b"\0")
+    records.append(InputRecord.of("a", path))
+    assert len({(record.size, record.hash) for record in records}) == 6
+    assert records[0].size == 200_000
+
+
+def test_input_records_of_folders_add_sizes_and_see_names(tmp_path):
+    write_text(tmp_path / "d" / "a", "12")
+    write_text(tmp_path / "d" / "b" / "c", "345")
+    before = InputRecord.of("d", tmp_path / "d")
+    assert before.size == 5
+    (tmp_path / "d" / "a").rename(tmp_path / "d" / "A2")
+    assert InputRecord.of("d", tmp_path / "d").hash != before.hash
+
+
+def test_what_carries_no_whole_provenance_is_told(tmp_path):
+    with pytest.raises(InvalidData, match="no valid provenance record"):
+        Provenance.from_dict({"format": "tiles/1", "inputs": []})
+    path = tmp_path / "t.parquet"
+    pl.DataFrame({"x": [1]}).write_parquet(path, metadata={"stroma": "{"})
+    with pytest.raises(InvalidData, match="damaged provenance"):
+        read_provenance(path)
+    with pytest.raises(MissingFile, match="no such table"):
+        read_table(tmp_path / "none.parquet")
+
+
+def test_missing_columns_are_named_beside_those_that_are_there():
+    table = pl.DataFrame({"x": [1], "y": [2]})
+    require_columns(table, ["y"], where="t")
+    with pytest.raises(InvalidData, match="has no column 'z', 'w'. Its columns are x, y"):
+        require_columns(table, ["x", "z", "w"], where="t")

@@ -1,3 +1,6 @@
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from stroma.core.errors import InvalidData, MissingFile
@@ -54,3 +57,11 @@ def test_read_json_says_what_is_wrong(tmp_path):
     with pytest.raises(InvalidData, match="not valid JSON"):
         read_json(tmp_path / "bad.json")
     assert read_json(write_json(tmp_path / "ä.json", {"x": "ü"})) == {"x": "ü"}
+
+
+def test_json_knows_paths_sets_and_numpy_values(tmp_path):
+    values = {"p": Path("a/ü"), "s": {2, 1, 3}, "n": np.float32(0.5), "i": np.int64(7), "a": np.arange(3)}
+    assert canonical_json(values) == '{"a":[0,1,2],"i":7,"n":0.5,"p":"a/ü","s":[1,2,3]}'
+    assert "ü" in write_json(tmp_path / "x.json", {"x": "ü"}).read_text(encoding="utf-8")
+    with pytest.raises(TypeError, match="object cannot be written"):
+        canonical_json({"x": object()})

@@ -101,6 +101,9 @@ def test_reading_a_tile_at_its_downsample_gives_exactly_its_pixels(target: float
 
 
 def test_tile_size_refuses_what_has_no_size() -> None:
+    for sides in ((0, 8), (8, 0)):
+        with pytest.raises(UsageError, match="is empty"):
+            tile_size(*sides)
     with pytest.raises(UsageError, match="smaller than a level-0 pixel"):
         tile_size(2, 2, 0.1)
     with pytest.raises(UsageError, match="no resolution"):

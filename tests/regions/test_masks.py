@@ -118,8 +118,18 @@ def test_binary_masks_have_one_value_inside():
     assert not binary_from_mask(np.zeros((2, 2), np.uint8)).any()
     with pytest.raises(InvalidData, match="2 values besides 0"):
         binary_from_mask(np.array([[0, 1, 2]], np.uint8))
-    with pytest.raises(InvalidData, match="colour"):
-        grey_from_rgb(np.array([[[1, 2, 3]]], np.uint8))
+    for colour in ([1, 2, 3], [1, 1, 3], [1, 2, 1], [1, 2, 2]):
+        with pytest.raises(InvalidData, match="colour"):
+            grey_from_rgb(np.array([[colour]], np.uint8))
+
+
+@pytest.mark.parametrize("planar", [True, False])
+@pytest.mark.parametrize("shape", [(5, 7), (3, 7), (4, 7)])
+def test_planes_of_a_colour_tiff_may_come_one_after_the_other(tmp_path, shape, planar):
+    colours = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    stored, kind = (np.moveaxis(colours, 2, 0), "separate") if planar else (colours, "contig")
+    tifffile.imwrite(tmp_path / "m.tif", stored, photometric="rgb", planarconfig=kind)
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.tif"), colours)
 
 
 def test_class_masks_merge_and_overlaps_are_never_silent():

@@ -3,6 +3,7 @@ import pytest
 import shapely
 
 from stroma.core.errors import UsageError
+from stroma.regions import polygons
 from stroma.regions.outlines import polygons_from_mask
 from stroma.regions.polygons import mask_from_polygons
 
@@ -137,3 +138,19 @@ def test_wrong_calls_are_told():
         mask_from_polygons([], 0, 0, 0, 5)
     with pytest.raises(UsageError, match="1 polygons and 2 values"):
         mask_from_polygons([shapely.box(0, 0, 1, 1)], 0, 0, 5, 5, values=[1, 2])
+
+
+def test_many_polygons_are_drawn_in_parts_that_do_not_show(monkeypatch):
+    rng = np.random.default_rng(0)
+    places, sides = rng.uniform(0, 50, (40, 2)), rng.uniform(1, 12, 40)
+    shapes = [shapely.Point(x, y).buffer(r) for (x, y), r in zip(places.tolist(), sides.tolist(), strict=True)]
+    values = np.arange(1, 41)
+    whole = mask_from_polygons(shapes, 0, 0, 50, 50, values=values)
+    monkeypatch.setattr(polygons, "_CROSSINGS", 60)
+    monkeypatch.setattr(polygons, "_PAINT_PIXELS", 25)
+    np.testing.assert_array_equal(mask_from_polygons(shapes, 0, 0, 50, 50, values=values), whole)
+
+
+def test_a_window_smaller_than_a_coarse_pixel_is_one_pixel():
+    assert mask_from_polygons([shapely.box(0, 0, 9, 9)], 0, 0, 3, 2, downsample=8).shape == (1, 1)
+    assert mask_from_polygons([shapely.box(0, 0, 9, 9)], 0, 0, 3, 16, downsample=8).shape == (2, 1)

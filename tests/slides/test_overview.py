@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stroma.core.errors import InvalidData
+from stroma.core.errors import InvalidData, UsageError
 from stroma.images.image import Box, Image, Level
 from stroma.slides import overview as overview_module
-from stroma.slides.overview import Overview, block_mean, read_overview
+from stroma.slides.overview import Overview, block_mean, read_overview, read_overview_at
 from stroma.slides.thumbnail import OUTLINE_COLOUR, draw_tiles
 
 
@@ -128,3 +128,24 @@ def test_boxes_beyond_the_picture_are_cut_off() -> None:
     drawn = draw_tiles(Overview(np.zeros((4, 4, 3), dtype=np.uint8), (1.0, 1.0)), np.array([[2, 2, 10, 10]]))
     assert (drawn == OUTLINE_COLOUR).all(axis=2).sum() == 3
     assert draw_tiles(Overview(drawn, (1.0, 1.0)), np.zeros((0, 4), dtype=np.int64)).shape == (4, 4, 3)
+
+
+def test_an_overview_at_a_resolution_does_not_depend_on_the_windows_it_is_read_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pixels = noise(300, 258)
+    whole = read_overview_at(ArraySlide([pixels]), 3)
+    np.testing.assert_array_equal(whole.rgb, block_mean(pixels, 3))
+    assert whole.downsample == (3.0, 3.0)
+    monkeypatch.setattr(overview_module, "_WINDOW_ROWS", 96)
+    monkeypatch.setattr(overview_module, "_WINDOW_COLUMNS", 60)
+    slide = ArraySlide([pixels])
+    np.testing.assert_array_equal(read_overview_at(slide, 3).rgb, whole.rgb)
+    assert max(box.h for _, box in slide.asked) <= 96 // 4
+    assert max(box.w for _, box in slide.asked) <= 60
+
+
+def test_an_overview_too_large_to_hold_names_the_resolution_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overview_module, "_LARGEST_PX", 100)
+    with pytest.raises(UsageError, match="would be 129 × 150 pixels.* 3 or more level-0 pixels per pixel"):
+        read_overview_at(ArraySlide([noise(300, 258)]), 2)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from stroma.core.errors import UsageError
 from stroma.images.open import open_image
@@ -126,3 +127,15 @@ def test_hardly_any_fold_is_found_where_there_is_none() -> None:
         rgb = read_overview(image, 1024).rgb
     _, tissue = tissue_mask(rgb)
     assert fold_mask(rgb, tissue).mean() < 0.002
+
+
+@pytest.mark.parametrize("radius", [1, 2, 5])
+def test_smoothing_is_closing_and_opening_by_a_disc(radius: int) -> None:
+    noise = ndimage.gaussian_filter(np.random.default_rng(radius).normal(size=(70, 90)), 2.0)
+    mask = noise > 0
+    place = np.arange(-radius, radius + 1)
+    disc = place[:, None] ** 2 + place[None, :] ** 2 <= radius**2
+    padded = np.pad(mask, 4 * radius, mode="edge")
+    expected = ndimage.binary_opening(ndimage.binary_closing(padded, disc), disc)
+    inner = slice(4 * radius, -4 * radius)
+    np.testing.assert_array_equal(smooth_mask(mask, radius), expected[inner, inner])

@@ -175,6 +175,7 @@ def test_otsu_takes_the_first_of_equal_thresholds() -> None:
     counts[[50, 200]] = 10
     assert otsu_threshold(counts) == 50
     assert otsu_threshold(np.zeros(256, dtype=np.int64)) == 0
+    assert otsu_threshold(np.array([0, 1, 1, 0])) == 1  # the least variance there is
 
 
 def test_clean_mask_removes_specks_and_fills_holes() -> None:
