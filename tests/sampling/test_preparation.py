@@ -3,7 +3,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from stroma.core.config import build, to_plain
-from stroma.core.errors import ConfigError, UsageError
+from stroma.core.errors import ConfigError, InvalidData, UsageError
 from stroma.sampling.preparation import Preparation
 
 
@@ -79,3 +79,11 @@ def test_resampling_that_cannot_be_done_is_named():
     beyond = preparation({"name": "resample", "to_nm": [600]}).for_wavelengths([500, 520])
     with pytest.raises(UsageError, match="600 nm cannot be had"):
         beyond.apply(np.ones((1, 1, 2)))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_no_numbers_are_told_when_they_would_be_fitted(bad):
+    image = np.ones((3, 4, 2), np.float32)
+    image[1, 2, 0] = bad
+    with pytest.raises(InvalidData, match=r"image of shape \(3, 4, 2\) has values that are no numbers.*stroma check"):
+        preparation("mean_std").fit([np.ones((3, 4, 2)), image])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stroma.core.clock import stage
 from stroma.core.component import Component
 from stroma.core.config import Section
-from stroma.core.errors import ConfigError
+from stroma.core.errors import ConfigError, InvalidData
 from stroma.spectra.resample import resample_spectra
 
 _RESAMPLE = "resample"
@@ -103,11 +103,6 @@ class Preparation(Section):
     def _is_unfitted(step: Component) -> bool:
         return step.name == "mean_std" and not {"mean", "std"} <= step.parameters.keys()
 
-    @property
-    def needs_fitting(self) -> bool:
-        """Whether a step takes its values from training images."""
-        return any(self._is_unfitted(step) for step in self.steps)
-
     def fit(self, images: Iterable[NDArray[Any]]) -> Preparation:
         """Fit `mean_std` on images and return the complete preparation.
 
@@ -116,6 +111,10 @@ class Preparation(Section):
 
         Args:
             images: (..., C) stored values of the training side only.
+
+        Raises:
+            InvalidData: an image has values that are not finite.
+            ConfigError: there are no images.
         """
         position = next((i for i, step in enumerate(self.steps) if self._is_unfitted(step)), None)
         if position is None:
@@ -128,6 +127,11 @@ class Preparation(Section):
             count += len(values)
             total = total + values.sum(axis=0)
             squares = squares + (values**2).sum(axis=0)
+            if not np.isfinite(squares).all():
+                raise InvalidData(
+                    f"a training image of shape {pixels.shape} has values that are no numbers or far too large",
+                    next_step="Find it with 'stroma check', and repair it or leave it out",
+                )
         if count == 0:
             raise ConfigError("there is no training image to fit 'mean_std' on")
         mean = np.asarray(total / count)
