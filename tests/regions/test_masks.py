@@ -106,7 +106,7 @@ def test_colours_become_indices_and_unknown_ones_an_error():
         rgb_to_index(mask, {"#f00": 1, "255,0,0": 2})
 
 
-@pytest.mark.parametrize("text", ["red", "#12", "1,2", "256,0,0", "#gg0000", "-1,2,3"])
+@pytest.mark.parametrize("text", ["red", "#12", "1,2", "256,0,0", "#gg0000", "-1,2,3", "1,2,²"])
 def test_what_is_no_colour_is_said(text):
     with pytest.raises(InvalidData, match="is no colour"):
         parse_colour(text)

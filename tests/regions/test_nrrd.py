@@ -35,6 +35,13 @@ def test_what_is_written_is_read_back(tmp_path):
         assert write_mitk_nrrd(tmp_path / "b.nrrd", found).read_bytes() == path.read_bytes()
 
 
+def test_lines_may_end_as_on_windows(tmp_path):
+    path = write_mitk_nrrd(tmp_path / "a.nrrd", LayeredMask(MASK[None], (LABELS,), ("organs",)))
+    head, _, body = path.read_bytes().partition(b"\n\n")
+    path.write_bytes(head.replace(b"\n", b"\r\n") + b"\r\n\r\n" + body)
+    assert np.array_equal(read_mitk_nrrd(path).mask, MASK[None])
+
+
 def test_the_first_axis_of_the_file_is_x(tmp_path):
     """NRRD lists sizes from the fastest axis on: width, height, slices."""
     groups = json.dumps([{"labels": [{"name": "a", "value": v, "color": {"value": [0, 0, 0]}} for v in (1, 2)]}])

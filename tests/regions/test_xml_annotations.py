@@ -24,6 +24,17 @@ def vertices(*points):
 
 
 SQUARE, HOLE = ((0, 0), (10, 0), (10, 10), (0, 10)), ((2, 2), (4, 2), (4, 4), (2, 4))
+BOW = ((1, 1), (9, 9), (9, 1), (1, 9))
+
+
+def region(kind, *points, hole=0):
+    return f'<Region Type="{kind}" NegativeROA="{hole}">{vertices(*points)}</Region>'
+
+
+def imagescope(*regions):
+    return f"<Annotations><Annotation><Regions>{''.join(regions)}</Regions></Annotation></Annotations>"
+
+
 IMAGESCOPE = f"""<Annotations MicronsPerPixel="0.5">
 <Annotation Id="1" Name="" LineColor="255"><Attributes><Attribute Name="Description" Value="Tumour"/></Attributes>
 <Regions><RegionAttributeHeaders/>
@@ -95,6 +106,10 @@ def test_ndpa_counts_nanometres_from_the_centre_of_the_glass(write):
         (ASAP.replace('X="3.25"', 'X="left"'), "object 1 has 'left'"),
         (ASAP.replace('X="10,5"', 'X="0"').replace('Y="10"', 'Y="0"'), "object 0 .*no area"),
         (IMAGESCOPE.replace('Type="4"', 'Type="9"'), "object 3 has the unknown type '9'"),
+        (imagescope(region(2)), "object 0 has the unknown type '2' with 0 vertices"),
+        (imagescope(region(0, *BOW), region(0, (1, 1), (9, 1), (9, 2), (1, 9), hole=1)), "object 1 .*crosses itself"),
+        (imagescope(region(0, *SQUARE), region(0, *BOW, hole=1)), "object 1 .*crosses itself"),
+        (ASAP.replace('"Polygon"', '"PointSet"').replace("<Coordinate ", "<Other "), "object 0 has 0 corners"),
         (IMAGESCOPE.replace('X="2"', 'X="50"').replace('X="4"', 'X="55"'), "object 1 is a negative region"),
         (NDPA.replace("<radius>5000</radius>", ""), "object 1 has ''"),
         (NDPA.replace('type="pin"', 'type="cloud"'), "object 2 has the unknown type 'cloud'"),

@@ -120,7 +120,7 @@ def check_format(found: str, supported: str, *, where: Path) -> int:
     """
     kind, _, version = found.partition("/")
     known_kind, _, known_version = supported.partition("/")
-    if kind != known_kind or not version.isdigit():
+    if kind != known_kind or not version.isdecimal():
         raise InvalidData(f"is a '{found}' file where a '{known_kind}' file was expected", where=where)
     if int(version) > int(known_version):
         raise NewerFormat(

@@ -11,6 +11,7 @@ from stroma.core.errors import InvalidData
 from stroma.images.open import open_image
 from stroma.prepare.inputs import Source, find_inputs
 from stroma.regions.xml_annotations import SlideFrame
+from stroma.study.layouts.drawn import scan_corner, slide_frame
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class ImageFacts:
         size: (height, width) of level 0 in pixels.
         mpp: Size of a level-0 pixel in µm, or None.
         scan_corner: (x, y) of the scanned area in level-0 pixels; (0, 0) for most files.
-        glass_offset_nm: (x, y) of the image's centre on the glass, for NDPI files.
+        frame: What NDP.view's positions are counted from; None where the file does not tell.
     """
 
     image_id: str
@@ -31,14 +32,7 @@ class ImageFacts:
     size: tuple[int, int]
     mpp: float | None
     scan_corner: tuple[int, int]
-    glass_offset_nm: tuple[float, float] | None
-
-    @property
-    def frame(self) -> SlideFrame | None:
-        """What NDP.view's positions are counted from; None where the file does not tell."""
-        if self.mpp is None or self.glass_offset_nm is None:
-            return None
-        return SlideFrame(self.size[1], self.size[0], self.mpp, self.glass_offset_nm)
+    frame: SlideFrame | None
 
 
 class Images:
@@ -89,23 +83,12 @@ class Images:
         if image_id not in self._facts:
             source = self._sources[image_id]
             with open_image(source.path, **source.options) as image:
-                bounds = getattr(image, "scan_bounds", image.bounds)
-                properties = getattr(image, "properties", {})
                 self._facts[image_id] = ImageFacts(
                     image_id,
                     source.subject_id,
                     (image.shape[0], image.shape[1]),
                     image.mpp,
-                    (bounds.x, bounds.y),
-                    _glass_offset(properties),
+                    scan_corner(image),
+                    slide_frame(image),
                 )
         return self._facts[image_id]
-
-
-def _glass_offset(properties: Any) -> tuple[float, float] | None:
-    texts = [properties.get(f"hamamatsu.{axis}OffsetFromSlideCentre") for axis in "XY"]
-    try:
-        x, y = (float(text) for text in texts)
-    except (TypeError, ValueError):
-        return None
-    return x, y

@@ -111,7 +111,7 @@ def parse_labels(texts: Sequence[str]) -> dict[int, str]:
         value, equals, name = text.partition("=")
         if not equals:
             value, name = str(position), text
-        if not value.strip().isdigit() or not int(value) <= 255 or not name.strip():
+        if not value.strip().isdecimal() or not int(value) <= 255 or not name.strip():
             raise UsageError(
                 f"cannot read '--label {text}'", next_step="Write NAME or VALUE=NAME, VALUE from 0 to 255"
             )

@@ -161,7 +161,7 @@ def parse_colour(text: str) -> tuple[int, int, int]:
     """
     if "," in text:
         parts = [part.strip() for part in text.split(",")]
-        numbers = [int(part) for part in parts if part.isdigit()]
+        numbers = [int(part) for part in parts if part.isdecimal()]
     else:
         digits = text.strip().lstrip("#")
         digits = "".join(c * 2 for c in digits) if len(digits) == 3 else digits

@@ -51,7 +51,7 @@ class LayeredMask:
     names: tuple[str | None, ...]
 
 
-def read_mitk_nrrd(path: Path) -> LayeredMask:
+def read_mitk_nrrd(path: Path | str) -> LayeredMask:
     """Read a segmentation of MITK, of the old kind (XML in the header) or the new one (JSON).
 
     Args:
@@ -70,9 +70,10 @@ def read_mitk_nrrd(path: Path) -> LayeredMask:
         raise MissingFile("there is no such file", where=path)
     with stage("read"):
         content = path.read_bytes()
-    head, separator, body = content.partition(b"\n\n")
-    if not content.startswith(b"NRRD") or not separator:
+    end = re.search(rb"\r?\n\r?\n", content)
+    if not content.startswith(b"NRRD") or not end:
         raise UnreadableImage("is no NRRD file", where=path)
+    head, body = content[: end.start()], content[end.end() :]
     with stage("decode"):
         try:
             fields = _fields(head.decode("utf-8").replace("\r\n", "\n"))

@@ -111,7 +111,7 @@ def _asap_shape(kind: str, points: NDArray[np.float64], index: int) -> Any:
     if kind == "Dot":
         return shapely.Point(points[0]) if len(points) else _polygon(points, index)
     if kind == "PointSet":
-        return shapely.MultiPoint(points)
+        return shapely.MultiPoint(points) if len(points) else _polygon(points, index)
     if kind == "Measurement":
         return _line(points, index)
     raise InvalidData(f"object {index} has the unknown type '{kind}'")
@@ -151,7 +151,7 @@ def _layer_name(layer: Element) -> str | None:
 def _imagescope_shape(kind: str, points: NDArray[np.float64], index: int) -> Any:
     if kind in ("0", "1"):
         return _polygon(points, index)
-    if kind == "2":
+    if kind == "2" and len(points):
         low, high = points.min(axis=0), points.max(axis=0)
         return _ellipse((low + high) / 2, (high - low) / 2, index)
     if kind in ("3", "4"):
@@ -169,7 +169,13 @@ def _with_holes(objects: Sequence[Annotation], holes: Sequence[tuple[int, Any]])
         if not hit:
             raise InvalidData(f"object {index} is a negative region that lies in no other region of its layer")
         for i in hit:
-            cut = result[i].geometry.difference(hole)
+            try:
+                cut = result[i].geometry.difference(hole)
+            except shapely.GEOSException as error:
+                raise InvalidData(
+                    f"object {index} is a negative region that cannot be cut out: an outline crosses itself",
+                    next_step="Draw it, or the region around it, again",
+                ) from error
             if not cut.is_empty:
                 result[i] = replace(result[i], geometry=cut)
     return result
