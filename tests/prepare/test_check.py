@@ -270,6 +270,10 @@ def test_no_output_names_a_patient(surgery, tmp_path, monkeypatch, capsys):  # n
     monkeypatch.setenv("PATH_Tivita_tiny", str(surgery.root))
     folder = cube_of(surgery).parent
     (folder / f"{STAMP}.xml").write_text(f"<a><b name='PatientName'>{PLANTED}</b></a>")
+    (folder / f"{PLANTED}.xml").write_text(f"<a><b name='PatientName'>{PLANTED}</b></a>")
+    board = surgery.root / "data" / "extra_technical_validation" / "board"
+    board.mkdir(parents=True)
+    (board / f"{PLANTED}.xml").write_text(f"<a><b name='PatientName'>{PLANTED}</b></a>")
     (folder / f"{STAMP}_meta.log").write_text(f"[Camera]\nCamID = 1\n[Patient]\nName = {PLANTED}\nID = {PLANTED}\n")
     meta = {"label_meta": {"liver": {"patient_name": PLANTED, "situs": 1}}, "PatientBirthDate": PLANTED}
     (folder / "annotations" / f"{STAMP}_meta.json").write_text(json.dumps(meta))
@@ -294,6 +298,8 @@ def test_no_output_names_a_patient(surgery, tmp_path, monkeypatch, capsys):  # n
         if path.suffix == ".parquet":
             assert PLANTED not in str(pl.read_parquet(path).to_dicts()), path
     places = [line for line in printed.out.splitlines() if line.startswith("identifier:")]
-    assert any(f"{STAMP}.xml is a patient file" in line for line in places)
+    assert any(f"{folder.name}/*.xml is a patient file" in line for line in places)
+    assert any("extra_technical_validation/board/*.xml is a patient file" in line for line in places)
+    assert any("_meta.log has Patient_ID, Patient_Name" in line for line in places)
     assert any("_meta.json has PatientBirthDate, patient_name" in line for line in places)
     assert any("tiny@meta.feather has the columns Patient Comments" in line for line in places)

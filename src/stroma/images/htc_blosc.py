@@ -37,7 +37,7 @@ _DAMAGE = (
 _NUMBER = re.compile(r"[<>|=]?[biufc][1-9]\d?")
 
 
-def read_htc_blosc(path: Path, *, keys: Sequence[str] | None = None) -> NDArray[Any] | dict[Any, NDArray[Any]]:
+def read_htc_blosc(path: Path | str, *, keys: Sequence[str] | None = None) -> NDArray[Any] | dict[Any, NDArray[Any]]:
     """Read a `.blosc` file that htc wrote (segmentations, preprocessed cubes, parameter images).
 
     Args:
@@ -62,7 +62,7 @@ def read_htc_blosc(path: Path, *, keys: Sequence[str] | None = None) -> NDArray[
         return _read_array(handle.read(), *header)
 
 
-def read_htc_header(path: Path) -> dict[Any, tuple[tuple[int, ...], np.dtype[Any]]]:
+def read_htc_header(path: Path | str) -> dict[Any, tuple[tuple[int, ...], np.dtype[Any]]]:
     """Shape and data type of each array in a `.blosc` file, in its order; only its header is read.
 
     Returns:
@@ -72,7 +72,7 @@ def read_htc_header(path: Path) -> dict[Any, tuple[tuple[int, ...], np.dtype[Any
         MissingFile: there is no such file.
         UnreadableImage: it is damaged, or not of this kind.
     """
-    with _opened(path) as handle:
+    with _opened(Path(path)) as handle:
         header = _read_header(handle)
     entries = header if isinstance(header, dict) else {None: header}
     return {name: (entry[0], entry[1]) for name, entry in entries.items()}

@@ -46,7 +46,7 @@ class ParameterPicture:
     distance: NDArray[np.float32]
 
 
-def camera_picture(cube: Path, kind: Literal["reconstructed", "sensor"] = "reconstructed") -> Path | None:
+def camera_picture(cube: Path | str, kind: Literal["reconstructed", "sensor"] = "reconstructed") -> Path | None:
     """Which file beside a cube is the RGB picture of a kind.
 
     `<timestamp>_RGB-Image.png` is the reconstruction of first-generation cameras, but the sensor's picture where
@@ -55,6 +55,7 @@ def camera_picture(cube: Path, kind: Literal["reconstructed", "sensor"] = "recon
     Returns:
         The file, or None where there is none.
     """
+    cube = Path(cube)
     stem = cube.name.removesuffix(CUBE_ENDING)
     newer, either, capture = (
         cube.with_name(f"{stem}_{n}.png") for n in ("HSI-RGB-Image", "RGB-Image", "RGB-Capture")
@@ -67,7 +68,7 @@ def camera_picture(cube: Path, kind: Literal["reconstructed", "sensor"] = "recon
 
 
 def read_camera_rgb(
-    cube: Path, height: int, width: int, kind: Literal["reconstructed", "sensor"] = "reconstructed"
+    cube: Path | str, height: int, width: int, kind: Literal["reconstructed", "sensor"] = "reconstructed"
 ) -> NDArray[np.uint8]:
     """Read an RGB picture of the camera, without the frame of its software.
 
@@ -86,6 +87,7 @@ def read_camera_rgb(
         InvalidData: it is not of the cube's size after cropping, or what would be cropped is no frame.
         UnreadableImage: it is damaged.
     """
+    cube = Path(cube)
     path = camera_picture(cube, kind)
     if path is None:
         name = (

@@ -17,7 +17,7 @@ from stroma.regions.annotation import Annotation
 from stroma.regions.masks import parse_colour
 
 
-def read_coordinates_csv(path: Path, *, pixel_centre: float = 0.0) -> Any:
+def read_coordinates_csv(path: Path | str, *, pixel_centre: float = 0.0) -> Any:
     """Read the outline of one object: lines of column and row without a header, in drawing order (htc).
 
     Args:
@@ -32,6 +32,7 @@ def read_coordinates_csv(path: Path, *, pixel_centre: float = 0.0) -> Any:
         MissingFile: there is no such file.
         InvalidData: not two numbers a line, or fewer than three different corners.
     """
+    path = Path(path)
     table = _read_csv(path, separator=",", header=False)
     if table.width != 2:
         raise InvalidData(f"has {table.width} columns where column and row are needed", where=path)

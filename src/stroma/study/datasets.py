@@ -24,7 +24,7 @@ from stroma.study.tables import derive_tables, store_tables
 _FOLDS = 5
 
 
-def open_dataset(name: str | Path, *, cache: Path | None = None) -> Study:
+def open_dataset(name: str | Path, *, cache: Path | str | None = None) -> Study:
     """Open a data set as a study without writing into it.
 
     Args:
@@ -110,7 +110,7 @@ def _describe(root: Path, path: Path) -> Study:
     return Study(config, path, tables)
 
 
-def find_recording(name: str, *, cache: Path | None = None) -> Recording:
+def find_recording(name: str, *, cache: Path | str | None = None) -> Recording:
     """The recording of this name (`P086#2021_04_15_09_22_02@polygon#annotator1`) in any known data set.
 
     Raises:
@@ -125,7 +125,7 @@ def find_recording(name: str, *, cache: Path | None = None) -> Recording:
     raise UsageError(f"'{wanted.image_id}' {what}", next_step="Open its data set: open_dataset(folder)[name]")
 
 
-def open_datasets(*, cache: Path | None = None) -> Iterator[Study]:
+def open_datasets(*, cache: Path | str | None = None) -> Iterator[Study]:
     """All known data sets that can be opened; `stroma info` says what is wrong with the others."""
     for place in known_datasets():
         try:

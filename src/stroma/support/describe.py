@@ -6,8 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from stroma.core.errors import StromaError
 from stroma.images import registry as images
 from stroma.images.envi import EnviImage
@@ -18,17 +16,13 @@ from stroma.images.open import READERS, missing, open_image
 from stroma.images.picture import PictureImage
 from stroma.images.slide import SlideImage
 from stroma.images.tiff import TiffImage
-from stroma.images.tivita import TivitaImage, read_shape
-from stroma.images.tivita_files import DARK_ENDING, WHITE_NAME, read_dark
-from stroma.images.tivita_rgb import CUBE_ENDING, PARAMETER_PICTURES
+from stroma.images.tivita import TivitaImage
 from stroma.images.zarr_cube import ZarrImage
-from stroma.spectra.colour_masks import is_chip_mask_name, read_chip_mask
-from stroma.spectra.spectrometer import is_spectrometer_name, read_spectrometer
 from stroma.study.config import STUDY_FILE
-from stroma.study.htc.patient_file import read_patient_file
 from stroma.study.layouts.recognise import recognise
 from stroma.support.description import Description, quoted, record_facts
 from stroma.support.known_files import describe_file, describe_study
+from stroma.support.recording_files import describe_recording_file, picture_of_camera
 
 
 def describe(path: Path, *, with_identifiers: bool = False) -> Description:
@@ -45,9 +39,9 @@ def describe(path: Path, *, with_identifiers: bool = False) -> Description:
     """
     if not path.exists():
         raise missing(path)
-    beside = None if path.is_dir() else _beside_cube(path, with_identifiers)
-    if beside is not None:
-        return beside
+    known = None if path.is_dir() else describe_recording_file(path, with_identifiers=with_identifiers)
+    if known is not None:
+        return known
     if any(images.get(name).accepts(path) for name in (*READERS, *images.plugins)):
         return _image(path)
     return _folder(path) if path.is_dir() else describe_file(path)
@@ -78,12 +72,7 @@ def _image(path: Path) -> Description:
         elif isinstance(image, ZarrImage):
             kind = f"cube in a Zarr folder (array {image.variable})" if image.variable else "cube in a Zarr folder"
         elif isinstance(image, PictureImage):
-            kind, parameter = f"{image.format} picture", _parameter_of(path)
-            if parameter:
-                kind = f"{parameter} as the Tivita camera showed it"
-                opens = (
-                    f"from stroma.images import read_parameter_picture as r; {parameter} = r({str(path)!r}).values"
-                )
+            kind, opens = picture_of_camera(path, *image.shape[:2]) or (f"{image.format} picture", opens)
         elif isinstance(image, TiffImage):
             kind = "TIFF image" if image.wavelengths_nm is None else "cube in a TIFF stack"
         elif isinstance(image, SlideImage):
@@ -94,51 +83,6 @@ def _image(path: Path) -> Description:
     if isinstance(image, EnviImage):
         facts["size_bytes"] = _size(image.header_path) + _size(image.data_path)
     return Description(kind, facts, opens, following)
-
-
-def _beside_cube(path: Path, with_identifiers: bool) -> Description | None:
-    """The references and patient files of a Tivita camera, which are no images."""
-    if path.suffix.lower() == ".xml" and any(path.parent.glob(f"*{CUBE_ENDING}")):
-        said: dict[str, Any] = dict(read_patient_file(path, with_identifiers=with_identifiers))
-        opens = f"from stroma.study import read_patient_file; patient = read_patient_file({str(path)!r})"
-        return Description("patient file of a Tivita camera", said, opens)
-    if path.name.endswith(DARK_ENDING):
-        rows, channels = read_dark(path).shape
-        facts = {"rows": rows, "channels": channels, "size_bytes": path.stat().st_size}
-        opens = f"from stroma.images import read_dark; dark = read_dark({str(path)!r})"
-        return Description("dark pattern of a Tivita camera", facts, opens)
-    if path.name.endswith(WHITE_NAME):
-        height, width, channels = read_shape(path)
-        facts = {"shape": [height, width, channels], "size_bytes": path.stat().st_size}
-        opens = f"from stroma.images import read_white; white = read_white({str(path)!r})"
-        return Description("white reference of a Tivita camera", facts, opens)
-    if is_spectrometer_name(path.name):
-        spectra = read_spectrometer(path)
-        nm = spectra.wavelengths_nm
-        facts = {
-            "values": len(nm),
-            "wavelengths_nm": [float(nm[0]), float(nm[-1])],
-            "size_bytes": path.stat().st_size,
-        }
-        opens = f"from stroma.spectra import read_spectrometer; spectra = read_spectrometer({str(path)!r})"
-        return Description("measurement of a spectrometer", facts, opens)
-    if is_chip_mask_name(path.name):
-        found = read_chip_mask(path)
-        facts = {
-            "shape": list(found.mask.shape),
-            "board": found.board.name,
-            "chips": len(np.unique(found.mask[found.mask > 0])),
-        }
-        opens = f"from stroma.spectra import read_chip_mask; mask = read_chip_mask({str(path)!r}).mask"
-        return Description("mask of a colour checker", facts, opens)
-    return None
-
-
-def _parameter_of(path: Path) -> str:
-    """Which tissue parameter a picture beside a Tivita cube shows, or an empty string."""
-    stem, _, shown = path.stem.rpartition("_")
-    names = [name for name, picture in PARAMETER_PICTURES.items() if picture == shown]
-    return names[0] if names and path.with_name(stem + CUBE_ENDING).is_file() else ""
 
 
 def _slide_facts(image: SlideImage) -> dict[str, Any]:

@@ -23,7 +23,7 @@ _LEVEL = 5
 _NATIVE = {1: "u1", 2: "u2", 4: "u4", 8: "u8", 16: "c16"}
 
 
-def write_htc_blosc(path: Path, content: NDArray[Any] | Mapping[Any, NDArray[Any]]) -> Path:
+def write_htc_blosc(path: Path | str, content: NDArray[Any] | Mapping[Any, NDArray[Any]]) -> Path:
     """Write an array, or a table of arrays, so that htc reads it.
 
     The file is a pickled header (protocol 4, spelled out here: shapes, data types, lengths) and, for each array,

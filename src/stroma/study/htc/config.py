@@ -17,7 +17,7 @@ _EXTENDS = "_extends"
 _INHERITANCE = ("inherits", "inherits_skip")
 
 
-def read_htc_config(path: Path, search: Sequence[Path] = ()) -> dict[str, Any]:
+def read_htc_config(path: Path | str, search: Sequence[Path] = ()) -> dict[str, Any]:
     """Read a configuration with everything that it inherits.
 
     A value of the file goes before that of its first parent, that before the second. `a_extends` adds to the list

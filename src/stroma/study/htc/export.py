@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stroma.core.clock import stage
 from stroma.core.errors import InvalidData
 from stroma.core.files import atomic_path
+from stroma.core.tables import polars_writes
 from stroma.spectra.normalise import l1
 from stroma.study.htc.blosc_file import write_htc_blosc
 from stroma.study.htc.names import ImageName
@@ -21,7 +22,7 @@ from stroma.study.study import Study
 _NOT_FOR_HTC = ("image_id", "subject_id", "path", "timestamp", "camera", "height", "width")
 
 
-def write_htc_masks(study: Study, folder: Path) -> list[Path]:
+def write_htc_masks(study: Study, folder: Path | str) -> list[Path]:
     """Write `<folder>/segmentations/<image_id>.blosc`: all annotations of an image, as `semantic#primary` → mask.
 
     The masks hold the indices of the data set (`labels.sources`), and 255 where nothing is annotated.
@@ -41,11 +42,11 @@ def write_htc_masks(study: Study, folder: Path) -> list[Path]:
     for image_id in study.annotations["image_id"].unique().sort():
         masks = study[image_id].masks()
         content = {name: table[mask.labels] for name, mask in masks.items()}
-        paths.append(write_htc_blosc(folder / "segmentations" / f"{image_id}.blosc", content))
+        paths.append(write_htc_blosc(Path(folder) / "segmentations" / f"{image_id}.blosc", content))
     return paths
 
 
-def write_htc_meta_table(study: Study, folder: Path) -> Path:
+def write_htc_meta_table(study: Study, folder: Path | str) -> Path:
     """Write `<folder>/tables/<name>@meta.feather`: the index with which htc finds images by name.
 
     What stands in the annotation meta files is not repeated: htc reads it there, and joins its tables of median
@@ -79,8 +80,8 @@ def write_htc_meta_table(study: Study, folder: Path) -> Path:
     in_meta_files = _keys_of_meta_files(study)
     added = [name for name in catalog.columns if name not in _NOT_FOR_HTC and name not in in_meta_files]
     table = table.with_columns(catalog.select(added))
-    path = folder / "tables" / f"{study.name}@meta.feather"
-    with stage("write"), atomic_path(path) as temporary:
+    path = Path(folder) / "tables" / f"{study.name}@meta.feather"
+    with stage("write"), atomic_path(path) as temporary, polars_writes(temporary):
         table.write_ipc(temporary, compression="lz4", compat_level=pl.CompatLevel.oldest())
     return path
 
@@ -96,7 +97,7 @@ def _keys_of_meta_files(study: Study) -> set[str]:
     return keys
 
 
-def write_htc_cubes(study: Study, folder: Path, kind: Literal["L1", "raw16"] = "L1") -> list[Path]:
+def write_htc_cubes(study: Study, folder: Path | str, kind: Literal["L1", "raw16"] = "L1") -> list[Path]:
     """Write `<folder>/preprocessing/<kind>/<image_id>.blosc`: cubes as htc reads them (`input/preprocessing: L1`).
 
     Files that are there already stay.
@@ -114,7 +115,7 @@ def write_htc_cubes(study: Study, folder: Path, kind: Literal["L1", "raw16"] = "
     """
     paths = []
     for image_id in study:
-        path = folder / "preprocessing" / kind / f"{image_id}.blosc"
+        path = Path(folder) / "preprocessing" / kind / f"{image_id}.blosc"
         paths.append(path)
         if path.is_file() and path.stat().st_size:
             continue

@@ -9,6 +9,7 @@ import polars as pl
 from stroma.core.clock import stage
 from stroma.core.errors import InvalidData, MissingFile
 from stroma.core.files import atomic_path
+from stroma.core.tables import polars_writes
 from stroma.spectra.medians import SPECTRUM_COLUMNS
 from stroma.study.htc.identifiers import is_identifying
 from stroma.study.htc.names import ImageName, split_annotation
@@ -18,7 +19,7 @@ _KIND = "median_spectra"
 _OURS = ("layer", "annotator", "n_used", "parameters")
 
 
-def write_htc_medians(table: pl.DataFrame, study: Study, folder: Path) -> list[Path]:
+def write_htc_medians(table: pl.DataFrame, study: Study, folder: Path | str) -> list[Path]:
     """Write a table of median spectra so that `htc.utils.helper_functions.median_table` reads it.
 
     Args:
@@ -58,8 +59,8 @@ def write_htc_medians(table: pl.DataFrame, study: Study, folder: Path) -> list[P
         prepared = prepared.rename({"camera": "camera_name"})
     paths = []
     for (layer, annotator), rows in sorted(prepared.partition_by("layer", "annotator", as_dict=True).items()):
-        path = folder / "tables" / f"{study.name}@{_KIND}@{layer}#{annotator}.feather"
-        with stage("write"), atomic_path(path) as temporary:
+        path = Path(folder) / "tables" / f"{study.name}@{_KIND}@{layer}#{annotator}.feather"
+        with stage("write"), atomic_path(path) as temporary, polars_writes(temporary):
             rows.drop("layer", "annotator").write_ipc(
                 temporary, compression="lz4", compat_level=pl.CompatLevel.oldest()
             )
@@ -67,7 +68,7 @@ def write_htc_medians(table: pl.DataFrame, study: Study, folder: Path) -> list[P
     return paths
 
 
-def read_htc_medians(path: Path) -> pl.DataFrame:
+def read_htc_medians(path: Path | str) -> pl.DataFrame:
     """Read a table of median spectra that htc wrote, without columns that could name a patient.
 
     Args:
@@ -81,6 +82,7 @@ def read_htc_medians(path: Path) -> pl.DataFrame:
         MissingFile: there is no such file.
         InvalidData: it is no such table.
     """
+    path = Path(path)
     if not path.is_file():
         raise MissingFile("there is no such table", where=path)
     try:

@@ -24,7 +24,7 @@ _OTHERS = (
 )
 
 
-def read_meta_table(path: Path, *, with_identifiers: bool = False) -> pl.DataFrame:
+def read_meta_table(path: Path | str, *, with_identifiers: bool = False) -> pl.DataFrame:
     """Read a table of images, without columns that could name a patient unless they are asked for.
 
     Returns:
@@ -34,6 +34,7 @@ def read_meta_table(path: Path, *, with_identifiers: bool = False) -> pl.DataFra
         MissingFile: there is no such file.
         InvalidData: it is no Feather file, has no column `image_name`, or an image twice.
     """
+    path = Path(path)
     if not path.is_file():
         raise MissingFile("there is no such table", where=path)
     try:

@@ -15,13 +15,14 @@ from stroma.study.study import Study
 LINKS_FILE = "path_links.json"
 
 
-def read_path_links(path: Path) -> dict[str, tuple[ImageName, ...]]:
+def read_path_links(path: Path | str) -> dict[str, tuple[ImageName, ...]]:
     """Read a table of links: group → image names with the annotations that are meant.
 
     Raises:
         MissingFile: there is no such file.
         InvalidData: it is no table of lists of image names; the file and the value are named.
     """
+    path = Path(path)
     content = read_json(path)
     if not isinstance(content, dict):
         raise InvalidData("holds no table of links", where=path)
@@ -36,7 +37,7 @@ def read_path_links(path: Path) -> dict[str, tuple[ImageName, ...]]:
     return links
 
 
-def linked_recordings(study: Study, *, cache: Path | None = None) -> Iterator[tuple[str, Recording]]:
+def linked_recordings(study: Study, *, cache: Path | str | None = None) -> Iterator[tuple[str, Recording]]:
     """Go through the images of other known data sets that a data set links to.
 
     Args:

@@ -31,12 +31,13 @@ class DatasetSettings:
     path: Path | None = None
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path | str) -> Self:
         """Read a file.
 
         Raises:
             InvalidData: it is no JSON table, or a key that Stroma uses has a wrong value.
         """
+        path = Path(path)
         content = read_json(path)
         if not isinstance(content, dict):
             raise InvalidData("holds no table of settings", where=path)

@@ -42,7 +42,7 @@ class DataSpec:
     sets: tuple[str, ...] = ()
 
 
-def read_data_spec(path: Path, subjects: Mapping[str, str] | None = None) -> DataSpec:
+def read_data_spec(path: Path | str, subjects: Mapping[str, str] | None = None) -> DataSpec:
     """Read a data specification.
 
     Args:
@@ -54,6 +54,7 @@ def read_data_spec(path: Path, subjects: Mapping[str, str] | None = None) -> Dat
         ConfigError: it is no JSON.
         InvalidData: it does not follow the format; the message names fold, set and value.
     """
+    path = Path(path)
     if not path.is_file():
         raise MissingFile("there is no such data specification", where=path)
     folds = read_commented_json(path)
@@ -86,7 +87,7 @@ def read_data_spec(path: Path, subjects: Mapping[str, str] | None = None) -> Dat
     return DataSpec(Splits.of(table, where=path), annotations, classes, tuple(f["fold_name"] for f in folds), order)
 
 
-def write_data_spec(spec: DataSpec, path: Path) -> Path:
+def write_data_spec(spec: DataSpec, path: Path | str) -> Path:
     """Write a data specification; folds, sets, names and annotations as they were read, names sorted.
 
     Sets of ours get names that htc reads: `validation…` becomes `val…`, and the roles decide about the order.
@@ -103,11 +104,12 @@ def write_data_spec(spec: DataSpec, path: Path) -> Path:
         )
     sets = _in_order(spec.splits.sets, spec.sets)  # also those that are empty in a fold
     folds = [_plain_fold(spec, fold, sets) for fold in _in_order(spec.splits.folds, spec.folds)]
-    return write_text(path, json.dumps(folds, indent=4, ensure_ascii=False) + "\n")
+    return write_text(Path(path), json.dumps(folds, indent=4, ensure_ascii=False) + "\n")
 
 
-def write_data_specs(spec: DataSpec, path: Path) -> list[Path]:
+def write_data_specs(spec: DataSpec, path: Path | str) -> list[Path]:
     """Write a data specification for each outer fold: `<name>_nested-<i>-<last>.json`, or one file without any."""
+    path = Path(path)
     outer = spec.splits.table["outer"].unique().sort().to_list()
     if len(outer) < 2:
         return [write_data_spec(spec, path)]
