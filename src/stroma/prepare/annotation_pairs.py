@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ from stroma.regions.polygons import mask_from_polygons
 from stroma.study.config import STUDY_FILE, STUDY_FORMAT
 from stroma.study.labels import IGNORE, LabelMapping
 
+_TILE_NAME = re.compile(r"(.+)_x\d+_y\d+_w\d+_h\d+\.png")
 _UNKNOWN_SUBJECTS = (
     "subjects unknown: the tiles of one image count as one subject; name a study.yaml as --images to tell them"
 )
@@ -108,6 +109,7 @@ def make_pairs(options: AnnotationPairsOptions) -> VerbResult:
     if options.dry_run:
         lines = [f"{'to do' if job in todo else 'complete'}: {job}" for job in jobs]
         return VerbResult(options.output, {"images": len(jobs), "to do": len(todo)}, lines)
+    _remove_earlier(todo, options.output)
     clock, failed, tiles = found.clock, list[Failed[Any]](found.failed), 0
     outcomes = map_items(partial(cut_pairs, options=options), todo, workers=options.workers)
     for outcome in track(outcomes, "cutting", len(todo)):
@@ -117,12 +119,13 @@ def make_pairs(options: AnnotationPairsOptions) -> VerbResult:
         else:
             failed.append(outcome)
     write_failures(options.output, failed, Provenance("failures/1", options.settings()))
-    _write_study(options.output, names)
+    _write_study(options, names, len({job.file.facts.subject_id for job in jobs if job.file.facts}))
+    study = options.output / STUDY_FILE
     return VerbResult(
-        options.output / STUDY_FILE,
+        study,
         {"images": len(jobs), "tiles": tiles, "classes": ", ".join(names)},
         lines=[*found.notes, *([] if images.subjects_known else [_UNKNOWN_SUBJECTS])],
-        next=[f"stroma inspect {shlex.quote(str(options.output))}"],
+        next=[f"stroma train {shlex.quote(str(study))} -o runs/first"] if tiles or len(jobs) > len(todo) else [],
         done=len(todo) - (len(failed) - len(found.failed)),
         skipped=len(jobs) - len(todo),
         failed=failed,
@@ -154,7 +157,6 @@ def cut_pairs(job: PairJob, options: AnnotationPairsOptions) -> int:
     """Cut one image; returns the number of pairs."""
     record = done_path(options.output, job.file.image_id)
     record.unlink(missing_ok=True)
-    _remove_earlier(job, options.output)
     outputs: list[Path] = []
     folder = id_to_name(job.file.facts.subject_id) if job.file.facts else "unknown"
     palette = LabelMapping.of(job.labels).palette
@@ -170,12 +172,13 @@ def cut_pairs(job: PairJob, options: AnnotationPairsOptions) -> int:
     return len(outputs) // 2
 
 
-def _remove_earlier(job: PairJob, output: Path) -> None:
-    """Remove the tiles of this image that an earlier run left, which would mix with those of other settings."""
-    name = re.compile(re.escape(id_to_name(job.file.image_id)) + r"_x\d+_y\d+_w\d+_h\d+\.png")
+def _remove_earlier(jobs: Sequence[PairJob], output: Path) -> None:
+    """Remove the tiles of images that an earlier run left, which would mix with those of other settings."""
+    names = {id_to_name(job.file.image_id) for job in jobs}
     for part in ("images", "masks"):
         for path in (output / part).glob("*/*.png"):
-            if name.fullmatch(path.name):
+            found = _TILE_NAME.fullmatch(path.name)
+            if found and found[1] in names:
                 path.unlink()
 
 
@@ -224,14 +227,19 @@ def _leave_out_beyond(mask: NDArray[np.uint8], x: int, y: int, width: int, heigh
     mask[:, columns >= width] = IGNORE
 
 
-def _write_study(output: Path, names: tuple[str, ...]) -> None:
+def _write_study(options: AnnotationPairsOptions, names: tuple[str, ...], subjects: int) -> None:
+    """Describe the pairs, unless a study.yaml is there, which somebody may have edited, and may stay."""
+    path = options.output / STUDY_FILE
+    if path.exists() and not options.overwrite:
+        return
     content = {
         "format": STUDY_FORMAT,
-        "name": output.resolve().name or "pairs",
+        "name": options.output.resolve().name or "pairs",
         "root": ".",
         "layout": {"name": "masks", "images": "images/{id}", "masks": "masks/{id}", "kind": "mask-index"},
         "subjects": {"rule": "path-level", "level": 2},
         "labels": {"names": list(names)},
-        "splits": {"folds": 5},
     }
-    write_text(output / STUDY_FILE, dump_yaml(content))
+    if subjects > 1:
+        content["splits"] = {"folds": min(5, subjects)}
+    write_text(path, dump_yaml(content))
