@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +67,36 @@ def test_json_knows_paths_sets_and_numpy_values(tmp_path):
     assert "ü" in write_json(tmp_path / "x.json", {"x": "ü"}).read_text(encoding="utf-8")
     with pytest.raises(TypeError, match="object cannot be written"):
         canonical_json({"x": object()})
+
+
+FULL = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))  # writing more is refused by the system, as on a full disk
+from pathlib import Path
+import polars as pl
+from stroma.core.errors import DiskFull
+from stroma.core.files import write_bytes
+from stroma.core.provenance import Provenance
+from stroma.core.tables import write_table
+table = pl.DataFrame({"number": range(9000)})
+made = Provenance("x/1", {})
+for write in (lambda p: write_bytes(p, bytes(9000)), lambda p: write_table(table, p, made),
+              lambda p: write_table(table.lazy(), p, made)):
+    try:
+        write(Path(sys.argv[1]) / "result.parquet")
+    except DiskFull as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of processes are POSIX")
+def test_a_disk_that_is_full_is_named_whoever_writes_and_nothing_half_written_stays(tmp_path):
+    found = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert (
+        found
+        == [f"{tmp_path}: there is no space left. Free some and run the same command again: what is complete stays."]
+        * 3
+    )
+    assert not list(tmp_path.iterdir())

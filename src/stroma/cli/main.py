@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from stroma import __version__
-from stroma.core.errors import StromaError, UsageError, nearest
+from stroma.core.errors import DiskFull, StromaError, UsageError, nearest
 
 VERBS: dict[str, tuple[str, str]] = {
     "demo": ("stroma.cli.demo:command", "Run the whole of Stroma on data it makes, and write a report"),
@@ -112,6 +112,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return _fail(str(error), error.exit_code)
+    except OSError as error:
+        if debug or error.errno not in DiskFull.ERRNO:
+            raise
+        full = DiskFull.at(error.filename)
+        return _fail(str(full), full.exit_code)
 
 
 def _fail(line: str, exit_code: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 from os import PathLike
 
@@ -72,6 +73,22 @@ class InvalidData(StromaError):
 
 class OutputConflict(StromaError):
     """Something else lies where an output should go: other settings, other inputs, or foreign files."""
+
+
+class DiskFull(StromaError):
+    """There is not enough space for the results; nothing half-written stays."""
+
+    ERRNO = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    """Numbers of the system's errors that mean it."""
+
+    @classmethod
+    def at(cls, where: str | PathLike[str] | None) -> DiskFull:
+        """The error of a place that was full when it was written to."""
+        return cls(
+            "there is no space left",
+            where=where,
+            next_step="Free some and run the same command again: what is complete stays",
+        )
 
 
 class NewerFormat(StromaError):

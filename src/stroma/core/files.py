@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-import numpy as np
-
-from stroma.core.errors import InvalidData, MissingFile
+from stroma.core.errors import DiskFull, InvalidData, MissingFile
 
 _MAX_NAME = 180
 _WINDOWS_RESERVED = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))}
@@ -30,15 +28,22 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
     Args:
         target: The file to write. Missing parent folders are created.
+
+    Raises:
+        DiskFull: there is no space left.
     """
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".tmp-{secrets.token_hex(6)}-{target.name[-60:]}")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
         temporary.replace(target)
+    except OSError as error:
+        if error.errno in DiskFull.ERRNO:
+            raise DiskFull.at(target.parent) from error
+        raise
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -81,9 +86,7 @@ def json_default(value: Any) -> Any:
     """Paths, sets and NumPy values as JSON knows them."""
     if isinstance(value, Path):
         return value.as_posix()
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
+    if type(value).__module__.partition(".")[0] == "numpy":  # not imported here: it takes longer than most verbs need
         return value.tolist()
     if isinstance(value, set | frozenset):
         return sorted(value)

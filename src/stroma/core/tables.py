@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -53,14 +54,32 @@ def write_table(
         path: The file to write.
         provenance: What it was made from and with.
         row_group_size: Rows that are written, and can be read, at once; by default polars chooses.
+
+    Raises:
+        DiskFull: there is no space left.
     """
     metadata = {_KEY: canonical_json(provenance.to_dict())}
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, polars_writes(temporary):
         if isinstance(table, pl.LazyFrame):
             table.sink_parquet(temporary, compression="zstd", metadata=metadata, row_group_size=row_group_size)
         else:
             table.write_parquet(temporary, compression="zstd", metadata=metadata, row_group_size=row_group_size)
     return path
+
+
+@contextmanager
+def polars_writes(path: Path) -> Iterator[None]:
+    """Raise the system's own error where polars fails to write because the disk is full, which it does not say.
+
+    Args:
+        path: What it writes.
+    """
+    try:
+        yield
+    except pl.exceptions.PolarsError:
+        with path.open("ab") as handle:  # a file that cannot grow is the reason
+            handle.write(bytes(2**20))
+        raise
 
 
 def read_table(path: Path, *, format: str | None = None) -> pl.DataFrame:

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from stroma.core.errors import InvalidData
+from stroma.core.tables import polars_writes
 
 _BATCH = 200  # tables at a time
 
@@ -35,7 +36,8 @@ def gather_tables(paths: Sequence[Path], folder: Path) -> pl.LazyFrame:
     for start in range(0, len(paths), _BATCH):
         tables = [_fitted(pl.read_parquet(path, glob=False), schema) for path in paths[start : start + _BATCH]]
         batch = folder / f"{start:09d}.parquet"
-        pl.concat(tables).write_parquet(batch)
+        with polars_writes(batch):
+            pl.concat(tables).write_parquet(batch)
         batches.append(batch)
     return pl.scan_parquet(batches, glob=False)
 

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from stroma.core.clock import StageClock, stage
 from stroma.core.done import done_path, is_complete, write_done
-from stroma.core.errors import InvalidData, OutputConflict, UsageError
+from stroma.core.errors import DiskFull, InvalidData, OutputConflict, UsageError
 from stroma.core.files import id_to_name
 from stroma.core.items import Done, Failed, map_items
 from stroma.core.progress import track
@@ -122,6 +122,7 @@ def medians(options: MediansOptions) -> VerbResult:
     Raises:
         UsageError: the study has no annotated image, or there is no such annotator.
         OutputConflict: the folder holds a table of other settings, and `overwrite` is not set.
+        DiskFull: there is no space left; what is complete stays.
     """
     if all(path.suffix == _HTC_ENDING for path in options.inputs):
         return _from_htc(options)
@@ -144,6 +145,8 @@ def medians(options: MediansOptions) -> VerbResult:
         clock.add(outcome.clock)
         if not isinstance(outcome, Done):
             failed.append(outcome)
+            if outcome.error == DiskFull.__name__:
+                raise DiskFull.at(options.output)
     write_failures(options.output, failed, Provenance("failures/1", options.settings()))
     lost = {failure.item.image_id for failure in failed}
     parts = [job for job in jobs if job.image_id not in lost]

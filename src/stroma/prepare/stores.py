@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shlex
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from stroma.core.clock import StageClock, stage
 from stroma.core.done import is_complete, write_done
-from stroma.core.errors import InvalidData, OutputConflict, StromaError
+from stroma.core.errors import DiskFull, InvalidData, OutputConflict, StromaError
 from stroma.core.files import write_json
 from stroma.core.items import Done, Failed, map_items
 from stroma.core.progress import track
@@ -32,11 +31,6 @@ _EXPECTED_FRACTION = {"l1": 0.75, "raw16": 0.75, "rgb": 0.8, "superpixels": 0.1,
 """Of the bytes in memory, what stores take on disk at most: cubes of phantoms and cameras stay below."""
 
 _BYTES = {"l1": 2, "raw16": 2, "rgb": 1, "superpixels": 4, "parameters": 4}
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-class DiskFull(StromaError):
-    """There is not enough space for the results."""
 
 
 @dataclass(frozen=True)
@@ -151,37 +145,28 @@ def make_store(job: StoreJob) -> int:
     stores, provenance = job.stores, job.provenance(study)
     record, path, pointer = (of(job.image_id) for of in (stores.record, stores.path, stores.pointer))
     record.unlink(missing_ok=True)
-    try:
-        if job.htc is not None:
-            _check_htc(job.htc, study, job.image_id)
-            target = Path(os.path.relpath(job.htc, stores.place)).as_posix()
-            write_json(pointer, {**provenance.to_dict(), "path": target})
-            path.unlink(missing_ok=True)
-            write_done(record, provenance, [pointer])
-            return 0
-        with study.open(job.image_id) as image:
-            _check_size(image)
-            content = make_content(study, job.image_id, image, job.options)
-            write_store(
-                path,
-                content.pixels,
-                provenance,
-                channels=content.channels,
-                wavelengths_nm=content.wavelengths_nm,
-                mpp=image.mpp,
-                prepared=KINDS[job.options.kind],
-            )
-        pointer.unlink(missing_ok=True)
-        with stage("write"):
-            write_done(record, provenance, [path])
-    except OSError as error:
-        if error.errno not in _DISK_FULL:
-            raise
-        raise DiskFull(
-            "there is no space left",
-            where=stores.place,
-            next_step="Free some and run the same command again: what is complete stays",
-        ) from error
+    if job.htc is not None:
+        _check_htc(job.htc, study, job.image_id)
+        target = Path(os.path.relpath(job.htc, stores.place)).as_posix()
+        write_json(pointer, {**provenance.to_dict(), "path": target})
+        path.unlink(missing_ok=True)
+        write_done(record, provenance, [pointer])
+        return 0
+    with study.open(job.image_id) as image:
+        _check_size(image)
+        content = make_content(study, job.image_id, image, job.options)
+        write_store(
+            path,
+            content.pixels,
+            provenance,
+            channels=content.channels,
+            wavelengths_nm=content.wavelengths_nm,
+            mpp=image.mpp,
+            prepared=KINDS[job.options.kind],
+        )
+    pointer.unlink(missing_ok=True)
+    with stage("write"):
+        write_done(record, provenance, [path])
     return content.not_measured
 
 
