@@ -14,13 +14,14 @@ import tifffile
 from stroma.prepare.annotation_options import AnnotationConvertOptions, AnnotationImportOptions
 from stroma.prepare.annotation_table import read_annotation_table
 from stroma.prepare.annotations import TABLE_FILE, convert_annotations, import_annotations
-from stroma.regions.annotation import Annotation, same_annotation
+from stroma.regions.annotation import Annotation
 from stroma.regions.coordinates import read_coordinates_csv, write_coordinates_csv
 from stroma.regions.geojson import read_geojson, write_geojson
 from stroma.regions.mask_files import write_mask_pyramid
 from stroma.regions.masks import read_mask
 from stroma.regions.outlines import polygons_from_mask
 from stroma.regions.polygons import mask_from_polygons
+from tests.same_annotation import same_annotation
 
 HEIGHT, WIDTH = 60, 80
 RING = shapely.Polygon(shapely.box(10, 10, 40, 30).exterior, [shapely.box(15, 15, 20, 20).exterior])

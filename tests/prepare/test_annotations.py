@@ -31,12 +31,13 @@ from stroma.prepare.annotations import (
     import_annotations,
     summarise_annotations,
 )
-from stroma.regions.annotation import Annotation, same_annotation
+from stroma.regions.annotation import Annotation
 from stroma.regions.coco import read_coco
 from stroma.regions.dialects import kind_of
 from stroma.regions.geojson import read_geojson, write_geojson
 from stroma.regions.masks import read_mask
 from stroma.regions.polygons import mask_from_polygons
+from tests.same_annotation import same_annotation
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 RING = shapely.Polygon(shapely.box(10, 10, 40, 30).exterior, [shapely.box(15, 15, 20, 20).exterior])

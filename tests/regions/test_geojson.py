@@ -8,8 +8,9 @@ import shapely
 
 from stroma.core.errors import InvalidData, MissingFile
 from stroma.regions import geojson
-from stroma.regions.annotation import Annotation, index_of, same_annotation
+from stroma.regions.annotation import Annotation, index_of
 from stroma.regions.geojson import parse_geojson, read_geojson, write_geojson
+from tests.same_annotation import same_annotation
 
 QUPATH = Path(__file__).parents[3] / "shared" / "data" / "qupath_geojson_dlup" / "qupath05.geojson"
 SQUARE = [[[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]]

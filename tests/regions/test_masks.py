@@ -8,7 +8,6 @@ from stroma.regions.masks import (
     binary_from_mask,
     check_size,
     grey_from_rgb,
-    merge_class_masks,
     parse_colour,
     read_mask,
     rgb_to_index,
@@ -130,17 +129,6 @@ def test_planes_of_a_colour_tiff_may_come_one_after_the_other(tmp_path, shape, p
     stored, kind = (np.moveaxis(colours, 2, 0), "separate") if planar else (colours, "contig")
     tifffile.imwrite(tmp_path / "m.tif", stored, photometric="rgb", planarconfig=kind)
     np.testing.assert_array_equal(read_mask(tmp_path / "m.tif"), colours)
-
-
-def test_class_masks_merge_and_overlaps_are_never_silent():
-    a, b = np.array([[True, True, False]]), np.array([[False, True, False]])
-    assert merge_class_masks({0: a, 1: b}, background=255, overlap=254).tolist() == [[0, 254, 255]]
-    with pytest.raises(InvalidData, match="1 pixels.*x=1, y=0"):
-        merge_class_masks({0: a, 1: b}, background=255)
-    with pytest.raises(InvalidData, match="differ in size"):
-        merge_class_masks({0: a, 1: b[:, :2]}, background=255)
-    with pytest.raises(InvalidData, match="no masks"):
-        merge_class_masks({}, background=0)
 
 
 def test_a_mask_of_another_size_is_told_with_both_sizes():

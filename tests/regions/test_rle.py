@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 
 from stroma.core.errors import InvalidData, MissingFile, UsageError
-from stroma.regions.rle import RunEncoder, decode_runs, encode_mask, encode_strips
+from stroma.regions.rle import RunEncoder, decode_runs, encode_mask
 from stroma.regions.rle_csv import read_rle_csv, write_rle_csv
 
 HUBMAP = Path(__file__).parents[3] / "shared" / "data" / "glomeruli_hubmap_tiles"
@@ -86,16 +86,10 @@ def test_blocks_in_any_order_give_the_runs_of_the_whole():
     for x, y in reversed(corners):
         encoder.add(mask[y : y + 16, x : x + 16], x, y)
     assert encoder.finish().encode() == encode_mask(mask)
-    strips = encode_strips((mask[y : y + 7] for y in range(0, 50, 7)), 50, 70)
-    assert strips.encode() == encode_mask(mask)
 
 
-def test_strips_that_do_not_add_up_are_an_error():
+def test_blocks_beyond_the_image_and_on_others_are_an_error():
     strip = np.ones((10, 20), dtype=bool)
-    with pytest.raises(InvalidData, match="end at y=10"):
-        encode_strips([strip], 30, 20)
-    with pytest.raises(InvalidData, match="y=20"):
-        encode_strips([strip] * 3, 25, 20)
     encoder = RunEncoder(10, 20)
     with pytest.raises(UsageError, match="not inside"):
         encoder.add(strip, 1, 0)

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import shapely
-
 from stroma.core.errors import InvalidData
 
 KINDS = ("annotation", "detection", "cell", "tile", "tma core", "root", "unknown")
@@ -53,19 +51,6 @@ class Annotation:
     def ignored(self) -> bool:
         """Whether it has one of QuPath's ignored classes, whose names end with `*` (`Ignore*`, `Region*`)."""
         return (self.class_name or "").endswith("*")
-
-
-def same_annotation(one: Annotation, other: Annotation, *, tolerance_px: float = 0.0) -> bool:
-    """Whether two annotations are equal, coordinates within `tolerance_px`."""
-    for a, b in ((one.geometry, other.geometry), (one.nucleus, other.nucleus)):
-        if (a is None) != (b is None) or (a is not None and not shapely.equals_exact(a, b, tolerance_px)):
-            return False
-    return _attributes(one) == _attributes(other)
-
-
-def _attributes(annotation: Annotation) -> tuple[Any, ...]:
-    names = [name for name in Annotation.__slots__ if name not in ("geometry", "nucleus")]
-    return tuple(dict(value) if isinstance(value := getattr(annotation, name), Mapping) else value for name in names)
 
 
 def index_of(

@@ -7,7 +7,6 @@ needs more memory than the runs and the window or strip at hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -244,24 +243,6 @@ def encode_mask(mask: NDArray[Any]) -> str:
     encoder = RunEncoder(*mask.shape)
     encoder.add(mask)
     return encoder.finish().encode()
-
-
-def encode_strips(strips: Iterable[NDArray[Any]], height: int, width: int) -> Runs:
-    """The runs of a mask that comes as strips of full width from top to bottom.
-
-    Raises:
-        InvalidData: the strips do not add up to `height`, or are not `width` wide.
-    """
-    encoder = RunEncoder(height, width)
-    y = 0
-    for strip in strips:
-        if strip.shape[1] != width or y + strip.shape[0] > height:
-            raise InvalidData(f"the strip at y={y} is {strip.shape[0]} × {strip.shape[1]}, of {height} × {width}")
-        encoder.add(strip, 0, y)
-        y += strip.shape[0]
-    if y != height:
-        raise InvalidData(f"the strips end at y={y}, the image is {height} px high")
-    return encoder.finish()
 
 
 def _vertical_edges(block: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

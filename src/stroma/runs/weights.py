@@ -4,32 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from stroma.core.errors import InvalidData, MissingFile
-from stroma.core.files import atomic_path, sha256
+from stroma.core.files import sha256
 from stroma.models.build import build_model
 from stroma.runs.card import ModelCard
 
 WEIGHTS_NAME, CARD_NAME = "weights.safetensors", "card.json"
-
-
-def save_weights(folder: Path, state: dict[str, torch.Tensor], card: ModelCard) -> ModelCard:
-    """Write weights and then their card, each atomically; return the card with the weights' hash.
-
-    Args:
-        folder: Folder of the fold.
-        state: The network's state dict.
-        card: Its card; `weights_sha256` is filled in.
-    """
-    with atomic_path(folder / WEIGHTS_NAME) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, temporary)
-    complete = card.model_copy(update={"weights_sha256": sha256(folder / WEIGHTS_NAME)})
-    complete.save(folder / CARD_NAME)
-    return complete
 
 
 def load_network(folder: Path) -> tuple[nn.Module, ModelCard]:

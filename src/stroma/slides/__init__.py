@@ -15,6 +15,7 @@ registry = Registry(
         "read_overview": "stroma.slides.overview:read_overview",
         "draw_tiles": "stroma.slides.thumbnail:draw_tiles",
         "tile_metrics": "stroma.slides.quality:tile_metrics",
+        "mean_and_std": "stroma.slides.quality:mean_and_std",
         "Stains": "stroma.slides.stain:Stains",
         "fit_stains": "stroma.slides.stain_fit:fit_stains",
         "fit_slide_stains": "stroma.slides.stain_fit:fit_slide_stains",

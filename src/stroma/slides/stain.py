@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from stroma.core.errors import UsageError
 
-HAEMATOXYLIN, EOSIN = 0, 1
 _ROWS = 64
 _TINY = 1e-12
 
