@@ -95,6 +95,24 @@ def test_the_pairs_are_a_study(slides):
     assert study.mask(next(iter(study))).shape == (64, 64)
 
 
+def test_the_study_of_the_pairs_can_be_trained_and_keeps_what_was_edited(slides):
+    """Folds as far as the subjects reach (one subject: none), and no later run takes an edited file away."""
+    other = slides / "t.png"
+    PIL.Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(other)
+    write_geojson(slides.parent / "drawn" / "t.geojson", [Annotation(DISC, label="disc")])
+    result = make_pairs(options(slides))
+    study = open_study(slides.parent / "out")
+    assert study.splits().folds == ("fold_0", "fold_1")
+    assert result.next == [f"stroma train {slides.parent / 'out' / 'study.yaml'} -o runs/first"]
+    path = slides.parent / "out" / "study.yaml"
+    edited = path.read_text().replace("name: out", "name: mine")
+    path.write_text(edited)
+    make_pairs(options(slides))
+    assert path.read_text() == edited
+    make_pairs(options(slides, overwrite=True))
+    assert path.read_text() != edited
+
+
 def test_what_is_left_out_by_request(slides):
     assert make_pairs(options(slides, only_annotated=True)).summary["tiles"] == 4
     tissue = slides.parent / "tiles" / "tissue" / "s%20%C3%A4%231.png"

@@ -20,6 +20,7 @@ from stroma.core.files import id_to_name, write_text
 from stroma.core.items import Failed, map_items
 from stroma.core.provenance import Provenance
 from stroma.core.tables import write_table
+from stroma.core.text import plural
 from stroma.core.verbs import VerbResult, write_failures
 from stroma.prepare.annotation_files import AnnotatedFile
 from stroma.prepare.annotation_masks import mask_outputs, not_in_masks, size_of
@@ -145,7 +146,10 @@ def summarise_annotations(options: AnnotationSummaryOptions) -> VerbResult:
     for file in found.files:
         for annotation in file.annotations:
             images.setdefault(annotation.class_name or "(no class)", set()).add(file.image_id)
-    lines = [f"{name}: {number:,} objects in {len(images[name]):,} images" for name, number in sorted(counts.items())]
+    lines = [
+        f"{name}: {plural(number, 'object')} in {plural(len(images[name]), 'image')}"
+        for name, number in sorted(counts.items())
+    ]
     written = options.output is not None and not options.dry_run
     if written and options.output is not None:
         _write_summary(found, options, options.output)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stroma.core.clock import stage
 from stroma.core.files import id_to_name
+from stroma.core.text import plural
 from stroma.core.verbs import VerbResult
 from stroma.images.image import Image
 from stroma.prepare.inputs import Source
@@ -130,7 +131,7 @@ def _report_lines(reports: Sequence[tuple[Source, TissueReport]], options: Tissu
             ink = f", ink on {report.ink:.4f}" if options.reject_ink else ""
             folds = f", folds on {report.folds:.4f}" if options.reject_folds else ""
             lines.append(
-                f"{source}: tissue on {report.tissue:.3f} of the slide in {report.pieces:,} pieces{ink}{folds}, "
-                f"threshold {report.threshold}"
+                f"{source}: tissue on {report.tissue:.3f} of the slide in {plural(report.pieces, 'piece')}"
+                f"{ink}{folds}, threshold {report.threshold}"
             )
     return lines
