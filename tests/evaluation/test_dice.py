@@ -62,6 +62,7 @@ def test_a_subject_with_many_images_weighs_no_more_than_another():
     scores = aggregate(table(rows))
     assert scores.schema == SCORES_SCHEMA
     assert value(scores, "subject", "x", "A")["value"] == pytest.approx(0.4)
+    assert value(scores, "subject", None, "A")["n_subjects"] == 1
     x = value(scores, "set", "x")
     assert (x["value"], x["n_subjects"], x["n_images"]) == (pytest.approx(0.7), 2, 4)
     y = value(scores, "set", "y")

@@ -133,3 +133,16 @@ def test_what_is_not_known_of_the_variances_widens_intervals_of_incomplete_desig
 def test_no_variance_between_subjects_is_zero_not_negative() -> None:
     values = np.array([[1.0, -1], [-1, 1.0], [0.5, -0.6], [-0.4, 0.5]])
     assert fit_random_intercept(*balanced(values)).between == 0
+
+
+def test_five_subjects_a_group_are_enough_for_chi_square_and_four_are_not() -> None:
+    five, four = (np.random.default_rng(1).normal(size=(3, n)) + [[0], [1], [2]] for n in (5, 4))
+    assert kruskal(five).p == pytest.approx(stats.kruskal(*five).pvalue)
+    assert kruskal(four).p != pytest.approx(stats.kruskal(*four).pvalue)
+
+
+def test_the_effect_of_groups_that_do_not_vary_has_no_width() -> None:
+    """Every bootstrap sample is the sample: 3 groups of 5 equal values, ε² = H / (n - 1)."""
+    result = kruskal([np.full(5, value) for value in (1.0, 2.0, 3.0)])
+    assert result.effect == pytest.approx(result.statistic / 14)
+    assert (result.effect_low, result.effect_high) == pytest.approx((result.effect, result.effect))

@@ -151,3 +151,29 @@ def test_pairs_that_are_only_counted_have_the_same_median_and_limits(
         with monkeypatch.context() as few:
             few.setattr("stroma.evaluation.pairwise._MOST_HELD", 0)
             assert median_and_limits(of, cut) == pytest.approx(expected, rel=1e-12, abs=1e-13)
+
+
+@pytest.mark.parametrize("n", [51, 80])
+def test_the_interval_of_many_pairs_is_that_of_the_exact_distribution(n: int) -> None:
+    """Beyond 50 pairs it comes from the normal distribution, which is one Walsh average off at the most."""
+    differences = np.random.default_rng(n).normal(0.3, 1.0, n)
+    counts = np.ones(1)
+    for rank in range(1, n + 1):
+        counts = np.convolve(counts, np.eye(1, rank + 1)[0] + np.eye(1, rank + 1, rank)[0])
+    cut = int(np.searchsorted(np.cumsum(counts) / 2.0**n, 0.025, side="right"))
+    walsh = np.sort(((differences[:, None] + differences) / 2)[np.triu_indices(n)])
+    result = signed_rank(np.zeros(n), differences)
+    assert walsh[cut - 2] - 1e-9 <= result.difference_low <= walsh[cut] + 1e-9
+    assert walsh[-cut - 1] - 1e-9 <= result.difference_high <= walsh[1 - cut] + 1e-9
+
+
+@pytest.mark.parametrize(("n", "m"), [(33, 32), (40, 30)])
+def test_the_interval_of_many_subjects_is_that_of_the_exact_distribution(n: int, m: int) -> None:
+    first, second = groups(n, m)
+    pairs = np.sort((second[:, None] - first).ravel())
+    rng = np.random.default_rng(0)
+    ranks = rng.permuted(np.tile(np.arange(n + m), (40_000, 1)), axis=1)[:, :n].sum(axis=1) - n * (n - 1) // 2
+    cut = int(np.quantile(ranks, 0.025))
+    result = rank_sum(first, second)
+    assert pairs[cut - 12] <= result.difference_low <= pairs[cut + 12]
+    assert pairs[-cut - 12] <= result.difference_high <= pairs[12 - cut]
