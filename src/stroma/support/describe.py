@@ -23,6 +23,7 @@ from stroma.study.layouts.recognise import recognise
 from stroma.support.description import Description, quoted, record_facts
 from stroma.support.known_files import describe_file, describe_study
 from stroma.support.recording_files import describe_recording_file, picture_of_camera
+from stroma.support.weight_files import describe_htc_run, describe_weights
 
 
 def describe(path: Path, *, with_identifiers: bool = False) -> Description:
@@ -44,7 +45,7 @@ def describe(path: Path, *, with_identifiers: bool = False) -> Description:
         return known
     if any(images.get(name).accepts(path) for name in (*READERS, *images.plugins)):
         return _image(path)
-    return _folder(path) if path.is_dir() else describe_file(path)
+    return _folder(path) if path.is_dir() else describe_weights(path) or describe_file(path)
 
 
 def _image(path: Path) -> Description:
@@ -112,6 +113,9 @@ def _folder(folder: Path) -> Description:
             "failures": (folder / "failures.parquet").is_file(),
         }
         return Description("results of Stroma", facts | _contents(folder))
+    run = describe_htc_run(folder)
+    if run is not None:
+        return run
     try:
         found = recognise(folder)
     except StromaError as error:
