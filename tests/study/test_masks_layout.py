@@ -218,6 +218,22 @@ def test_train_and_test_folders_become_the_split(tmp_path: Path) -> None:
     assert proposal.split_column == "split"
 
 
+@pytest.mark.parametrize("places", [("p1", "p2"), ("p1", "p2", "p3"), ("all/p1/day 1", "all/p2/day 1", "all/p2/2")])
+def test_folders_of_images_and_masks_in_each_of_many_folders_are_all_read(
+    tmp_path: Path, places: tuple[str, ...]
+) -> None:
+    for place in places:
+        for name in NAMES:
+            picture(tmp_path / place / "images" / f"{name}.png")
+            write_png(tmp_path / place / "masks" / f"{name}.png", values(1))
+    found = recognise(tmp_path)
+    assert found.parameters["images"] in ("{folder}/images/{id}", "all/{folder}/images/{id}")
+    scan = ImageMaskPairs(**found.parameters).scan(ImageMaskPairs().listing(tmp_path))
+    assert scan.problems == ()
+    expected = sorted(f"{place.removeprefix('all/')}/{name}" for place in places for name in NAMES)
+    assert scan.catalog["image_id"].to_list() == scan.annotations["image_id"].to_list() == expected
+
+
 def test_parts_inside_the_image_folder_become_the_split(tmp_path: Path) -> None:
     for part in ("train", "val"):
         picture(tmp_path / f"images/{part}/a.png")

@@ -13,7 +13,7 @@ from stroma.images.picture import PictureImage
 from stroma.images.slide import SlideImage
 from stroma.images.tiff import TiffImage
 
-FIELDS = ("id", "class", "split", "annotator")
+FIELDS = ("id", "folder", "class", "split", "annotator")
 PICTURE_SUFFIXES = frozenset(PictureImage.suffixes)
 TIFF_SUFFIXES = frozenset(TiffImage.suffixes)
 SLIDE_SUFFIXES = frozenset(SlideImage.suffixes) | frozenset(CziImage.suffixes)
@@ -26,7 +26,7 @@ _AFTER_FORMAT = TIFF_SUFFIXES | {".zarr"}
 class Pattern:
     """A path below the root, without suffix, in which `{id}`, `{class}`, `{split}`, `{annotator}` stand for text.
 
-    `{id}` may contain `/`, the others not.
+    `{id}`, and `{folder}` for folders above, which become part of the id, may contain `/`, the others not.
 
     Raises:
         ConfigError: an unknown field, a field twice, or no `{id}`.
@@ -73,7 +73,7 @@ class Pattern:
         last = part + 2 >= len(self._parts)
         end = len(text) - len(literal) if last else len(text)
         while end > 0:
-            if text.startswith(literal, end) and (name == "id" or "/" not in text[:end]):
+            if text.startswith(literal, end) and (name in ("id", "folder") or "/" not in text[:end]):
                 for following in self._rest(text[end + len(literal) :], part + 2):
                     yield {name: text[:end], **following}
             if last:

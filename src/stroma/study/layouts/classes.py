@@ -62,6 +62,8 @@ class ClassFolders:
         classes = Counter(path.split("/")[level] for path in pictures if path.count("/") > level)
         if {name.lower() for name in classes} & {*IMAGE_FOLDERS, *MASK_FOLDERS}:
             return None
+        if any(part.lower() in MASK_FOLDERS for path in pictures for part in path.split("/")[level + 1 : -1]):
+            return None
         enough = 2 <= len(classes) <= min(_MOST_CLASSES, len(pictures) // 2)
         if not enough or sum(classes.values()) < len(pictures):
             return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -74,7 +75,8 @@ class ImageMaskPairs:
     """Images with mask files.
 
     Args:
-        images: Pattern of the images' paths without suffix, such as `images/{id}` or `{split}/images/{id}`.
+        images: Pattern of the images' paths without suffix, such as `images/{id}`, `{split}/images/{id}` or
+            `{folder}/images/{id}`, whose ids are `<folder>/<id>`.
         masks: Pattern of the masks, such as `masks/{id}`, `{id}_mask`, `masks/{class}/{id}` (one mask a label)
             or `masks/{annotator}/{id}`.
         kind: What pixel values mean: `mask-index` (a class), `mask-palette` (a class, stored with colours),
@@ -168,7 +170,7 @@ def pair_files(listing: Listing, images: Pattern, masks: Pattern) -> Pairs:
     for path, stem in stems.items():
         if suffix_of(path) in IMAGE_SUFFIXES:
             for fields in images.matches(stem):
-                named.setdefault((fields.get("split", ""), fields["id"]), []).append(path)
+                named.setdefault(_key(fields), []).append(path)
                 break
     pairs = Pairs()
     used = set()
@@ -176,7 +178,7 @@ def pair_files(listing: Listing, images: Pattern, masks: Pattern) -> Pairs:
         if suffix_of(path) not in MASK_SUFFIXES:
             continue
         for fields in masks.matches(stem):
-            key = (fields.get("split", ""), fields["id"])
+            key = _key(fields)
             if key in named and path not in named[key]:
                 pairs.masks.append((key, fields.get("class", ""), fields.get("annotator", ""), path))
                 used.add(path)
@@ -191,6 +193,11 @@ def pair_files(listing: Listing, images: Pattern, masks: Pattern) -> Pairs:
             is_mask = suffix_of(path) in MASK_SUFFIXES and next(masks.matches(stem), None) is not None
             (pairs.orphans if is_mask else pairs.others).append(path)
     return pairs
+
+
+def _key(fields: Mapping[str, str]) -> Key:
+    folder = fields.get("folder")
+    return fields.get("split", ""), f"{folder}/{fields['id']}" if folder else fields["id"]
 
 
 def image_row(
@@ -244,16 +251,32 @@ def _fits(path: Path, row: dict[str, Any], sizes: dict[str, tuple[int, int]], pr
 
 def _candidates(listing: Listing) -> Iterator[tuple[str, str]]:
     """Pairs of patterns that the folder names allow, the plainest first."""
-    folders = [identifier(folder) for folder in listing.folders if "{" not in folder and "}" not in folder]
-    for images in folders:
-        parent, _, name = images.rpartition("/")
-        if name.lower() not in IMAGE_FOLDERS:
-            continue
-        for masks in folders:
-            other, _, mask_name = masks.rpartition("/")
-            if other == parent and mask_name.lower() in MASK_FOLDERS:
-                yield from _in_folders(_with_split(parent), name, mask_name, _subfolders(images, folders))
+    inside: dict[str, list[str]] = {}
+    for folder in listing.folders:
+        if "{" not in folder and "}" not in folder:
+            parent, _, name = identifier(folder).rpartition("/")
+            inside.setdefault(parent, []).append(name)
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for parent, names in inside.items():
+        for images in (name for name in names if name.lower() in IMAGE_FOLDERS):
+            for masks in (name for name in names if name.lower() in MASK_FOLDERS):
+                below = inside.get(f"{parent}/{images}" if parent else images, [])
+                found.setdefault((images, masks), {}).setdefault(_with_split(parent), []).extend(below)
+    for (images, masks), parents in found.items():
+        for parent, below in _joined(parents).items():
+            yield from _in_folders(parent, images, masks, below)
     yield from _BESIDE
+
+
+def _joined(parents: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Many folders, such as those of subjects, as one pattern; what lies in the folders of images of each."""
+    if len(parents) < 2:
+        return dict(parents)
+    common = os.path.commonprefix([parent.split("/") for parent in parents])
+    joined = "/".join([*common, "{folder}"])
+    below = [name for names in parents.values() for name in names]
+    own = "/".join(common)
+    return {joined: below, **({own: parents[own]} if own in parents else {})}
 
 
 def _in_folders(parent: str, images: str, masks: str, inside: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -272,7 +295,3 @@ def _with_split(parent: str) -> str:
     """The parent folder, with `{split}` in place of a last part such as `train`."""
     above, slash, name = parent.rpartition("/")
     return f"{above}{slash}{{split}}" if name.lower() in SPLIT_FOLDERS else parent
-
-
-def _subfolders(folder: str, folders: Sequence[str]) -> list[str]:
-    return [other.rpartition("/")[2] for other in folders if other.rpartition("/")[0] == folder]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -108,7 +108,7 @@ class TileFolders:
         folders = [folder for folder, _ in _histoprep_tables(listing)]
         if folders:
             count = sum(len(listing_of) for listing_of in _pictures_by_folder(listing, folders).values())
-            masks = any(path.startswith(_inside(folder, "masks/")) for folder in folders for path in listing.files)
+            masks = any(_inside(folder, "masks") in listing.folders for folder in folders)
             reason = f"{plural(len(folders), 'folder')} of HistoPrep with {plural(count, 'tile')}"
             return Recognition("tiles", reason, {"histoprep": True, **({"masks": True} if masks else {})})
         pictures = [path for path in listing.files if _is_picture(path) and not is_hidden(path)]
@@ -189,8 +189,11 @@ def _pictures_by_folder(listing: Listing, folders: list[str]) -> dict[str, list[
 def _from_tables(listing: Listing) -> _Tiles:
     tiles = _Tiles()
     tables = dict(_histoprep_tables(listing))
+    by_folder: dict[str, list[str]] = {}
+    for path in listing.files:
+        by_folder.setdefault(path.rpartition("/")[0], []).append(path)
     for folder, pictures in _pictures_by_folder(listing, list(tables)).items():
-        tiles.used.update((tables[folder], *(_inside(folder, name) for name in _own_files(listing, folder))))
+        tiles.used.update((tables[folder], *filter(_describes, by_folder[folder])))
         try:
             stored = _stored(listing, tables[folder])
         except StromaError as error:
@@ -198,7 +201,7 @@ def _from_tables(listing: Listing) -> _Tiles:
             tiles.used.update(pictures)
             continue
         slide = identifier(folder.rpartition("/")[2] or listing.root.resolve().name)
-        masks = {_stem(path): path for path in listing.files if path.rpartition("/")[0] == _inside(folder, "masks")}
+        masks = {_stem(path): path for path in by_folder.get(_inside(folder, "masks"), ())}
         for path in pictures:
             row = stored.pop(path.rpartition("/")[2], None)
             tiles.used.add(path)
@@ -232,12 +235,10 @@ def _stored(listing: Listing, path: str) -> dict[str, Mapping[str, Any]]:
     return {name: {**empty, **row} for name, row in zip(names, rows, strict=True)}
 
 
-def _own_files(listing: Listing, folder: str) -> Iterator[str]:
-    """Files of a folder of HistoPrep that describe it."""
-    for path in listing.files:
-        above, _, name = path.rpartition("/")
-        if above == folder and (name == "properties.json" or name.startswith("thumbnail")):
-            yield name
+def _describes(path: str) -> bool:
+    """Whether a file in a folder of HistoPrep describes it."""
+    name = path.rpartition("/")[2]
+    return name == "properties.json" or name.startswith("thumbnail")
 
 
 def _from_names(listing: Listing) -> _Tiles:
