@@ -13,6 +13,7 @@ from stroma.core.errors import InvalidData, MissingFile, UsageError
 from stroma.core.provenance import Provenance
 from stroma.prepare.inputs import find_inputs
 from stroma.prepare.sources import write_sources
+from tests.study.conftest import SurgeryTree, surgery  # noqa: F401
 
 FIXTURES = Path(__file__).parents[2].parent / "shared" / "data" / "wsi_openslide_fixtures"
 
@@ -147,6 +148,9 @@ def test_a_study_brings_its_ids_and_subjects(tmp_path: Path) -> None:
     assert found.sources[0].options == {"mpp": 0.5}
     assert found.subjects_known
     assert any("study.yaml" in note for note in find_inputs([tmp_path]).notes)
+    some = find_inputs([tmp_path], where="subject_id = 'patient 8'")  # with a condition the folder is the study
+    assert [s.image_id for s in some.sources] == ["patient 8/b"]
+    assert some.notes == ()
 
 
 def test_parts_of_slides_of_several_files_are_no_slides(tmp_path: Path) -> None:
@@ -157,3 +161,21 @@ def test_parts_of_slides_of_several_files_are_no_slides(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "b.svs").rename(tmp_path / "b-2.svs")
     assert ids(tmp_path) == ["a", "b", "b-2", "b2", "c/b_macro"]
+
+
+def test_data_sets_of_htc_bring_their_ids_by_folder_and_by_name(
+    surgery: SurgeryTree,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH_STROMA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH_Tivita_tiny", f"{surgery.root}:shortcut=ops")
+    by_folder = find_inputs([surgery.root], cubes=True)
+    assert [source.image_id for source in by_folder.sources][0] == "P001#2021_04_15_09_22_01"
+    assert by_folder.subjects_known
+    assert by_folder.notes == (f"{surgery.root} is a data set of htc: its ids and subjects are taken",)
+    assert find_inputs([Path("ops")], cubes=True).sources == by_folder.sources
+    some = find_inputs([Path("ops")], cubes=True, where="subject_id = 'P002'").sources
+    assert {source.subject_id for source in some} == {"P002"}
+    with pytest.raises(MissingFile):
+        find_inputs([Path("opsi")], cubes=True)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import polars as pl
@@ -104,7 +105,9 @@ def check(options: CheckOptions) -> VerbResult:
         done=len(ids) - len({entry.item for entry in failed} & set(ids)),
         failed=failed,
         clock=clock,
-        next=[f"stroma train '{options.study}' -o runs/first"] if not failed and study.config.labels else [],
+        next=[f"stroma train {quote(str(options.study))} -o runs/first"]
+        if not failed and study.config.labels
+        else [],
     )
 
 

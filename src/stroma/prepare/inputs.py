@@ -17,6 +17,7 @@ from stroma.images.ome_zarr import OmeZarrImage
 from stroma.images.open import READERS, missing
 from stroma.images.zarr_cube import ZarrImage
 from stroma.study.config import STUDY_FILE
+from stroma.study.datasets import find_described
 from stroma.study.layouts.layout import identifier
 from stroma.study.layouts.slides import companions
 from stroma.study.listing import is_hidden, list_files
@@ -70,7 +71,8 @@ def find_inputs(
     A file is taken as it is. In a folder (and what lies below it) and among the matches of a pattern, files
     count by the suffixes of our readers; hidden files, results of Stroma and `output` are left out, and the
     files of one DICOM slide in one folder count once. An image's id is its path below the deepest folder that
-    holds all inputs, without suffix. A `study.yaml` brings its own ids and subjects.
+    holds all inputs, without suffix. A `study.yaml` brings its own ids and subjects, and so does a data set of htc
+    where cubes are looked for.
 
     Args:
         inputs: Files, folders, patterns (`*`, `?`, `[…]`, `**`), or `study.yaml` files.
@@ -89,8 +91,11 @@ def find_inputs(
     studies: list[Source] = []
     subjects_known: list[bool] = []
     for entry in inputs:
-        if entry.suffix.lower() in {".yaml", ".yml"} and entry.is_file():
-            found, known = _of_study(entry, where)
+        study = _study_of(entry, cubes, where)
+        if study is not None:
+            found, known = _of_study(study, where)
+            if study not in (entry, entry / STUDY_FILE):
+                notes.append(f"{entry} is a data set of htc: its ids and subjects are taken")
             studies += found
             subjects_known.append(known)
             continue
@@ -103,6 +108,18 @@ def find_inputs(
     sources = sorted([*studies, *plain], key=lambda source: source.image_id)
     _check_unique(sources)
     return Found(tuple(sources), bool(sources) and not plain and all(subjects_known), tuple(notes))
+
+
+def _study_of(entry: Path, cubes: bool, where: str | None) -> Path | None:
+    """The description that an input is: `study.yaml`, for cubes also a data set of htc by its folder or name.
+
+    With a condition, the folder of a `study.yaml` is that study, too.
+    """
+    if entry.suffix.lower() in {".yaml", ".yml"} and entry.is_file():
+        return entry
+    if where is not None and (entry / STUDY_FILE).is_file():
+        return entry / STUDY_FILE
+    return find_described(entry) if cubes or where is not None else None
 
 
 def _of_study(path: Path, where: str | None) -> tuple[list[Source], bool]:
