@@ -4,7 +4,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from stroma.core.errors import InvalidData, UsageError
+from stroma.core.errors import InvalidData
 from stroma.study.config import SplitRule
 from stroma.study.htc.specs import DataSpec, read_data_spec, write_data_spec, write_data_specs
 from stroma.study.split_schemes import draw_splits
@@ -136,5 +136,5 @@ def test_other_content_is_told(tmp_path: Path, content: object, message: str) ->
 
 
 def test_a_name_that_is_none_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="'P1##t' is no image name"):
+    with pytest.raises(InvalidData, match=r"a\.json: the set 'train' of the fold 'f': 'P1##t' is no image name"):
         read_data_spec(write(tmp_path / "a.json", [{"fold_name": "f", "train": {"image_names": ["P1##t"]}}]))

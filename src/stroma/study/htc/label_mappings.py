@@ -57,7 +57,7 @@ def mapping_from_htc(value: str | Mapping[str, Any], *, where: Path | None = Non
             raise ConfigError(
                 f"the label mapping '{value}' is a variable that Stroma does not have",
                 where=where,
-                next_step=nearest(value, BUILT_IN) + " Or write its names and indices into the configuration",
+                next_step=f"Write its names and indices into the configuration. {nearest(value, BUILT_IN)}",
             )
         indices = {name: index for index, group in enumerate(names) for name in group.split(",")}
         return _mapping(indices, {}, None, False, where)

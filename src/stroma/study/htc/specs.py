@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from stroma.core.errors import InvalidData, MissingFile
+from stroma.core.errors import InvalidData, MissingFile, UsageError
 from stroma.core.files import write_text
 from stroma.study.htc.config import read_commented_json
 from stroma.study.htc.names import ImageName
@@ -74,7 +74,9 @@ def read_data_spec(path: Path | str, subjects: Mapping[str, str] | None = None) 
         first_sets = visible if first_sets is None else first_sets
         if visible != first_sets:
             raise InvalidData(f"the fold '{name}' has the sets {visible}, the first one {first_sets}", where=path)
-        images = {key: [ImageName.parse(text) for text in names] for key, (names, _) in sets.items()}
+        images = {
+            key: _parsed(names, f"the set '{key}' of the fold '{name}'", path) for key, (names, _) in sets.items()
+        }
         classes |= {key: given for key, (_, given) in sets.items() if given}
         annotations |= {n.image_id: n.annotations for found in images.values() for n in found if n.annotations}
         trained = {_subject(n, subjects) for key, found in images.items() if _kind(key) == "train" for n in found}
@@ -167,6 +169,13 @@ def _fold(fold: Any, path: Path) -> tuple[str, dict[str, tuple[list[str], str]]]
             raise InvalidData(f"the set '{key}' of the fold '{name}' {problem}", where=path)
         sets[key] = (content["image_names"], content.get("data_path_class", ""))
     return name, sets
+
+
+def _parsed(names: Sequence[str], what: str, path: Path) -> list[ImageName]:
+    try:
+        return [ImageName.parse(text) for text in names]
+    except UsageError as error:
+        raise InvalidData(f"{what}: {error.what}", where=path, next_step=error.next_step) from error
 
 
 def _problems(content: Any) -> Iterator[str]:
