@@ -68,6 +68,17 @@ def test_help_loads_no_torch_and_no_polars():
     assert not {"torch", "numpy", "polars", "pydantic", "lightning"} & loaded
 
 
+def test_information_about_the_installation_loads_no_arrays_and_no_tables():
+    loaded = modules_after("from stroma.cli.main import run; run(['info', '--json'])")
+    assert "pydantic" in loaded
+    assert not {"torch", "numpy", "polars", "PIL"} & loaded
+
+
+@pytest.mark.parametrize("verb", ["tile", "tissue", "quality", "stain", "evaluate", "annotations", "models"])
+def test_verbs_start_without_libraries_that_take_a_second_and_few_runs_need(verb):
+    assert not {"torch", "sklearn", "skimage", "pandas", "plotly"} & modules_after(f"import stroma.cli.{verb}")
+
+
 def test_reading_and_tiling_need_no_torch():
     statement = "; ".join(
         f"import stroma.{name}"

@@ -9,10 +9,11 @@ import sys
 import time
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import Enum
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,6 +70,32 @@ def verb_command(name: str, model: type[Options], function: Callable[[Options], 
         help=text,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+
+class VerbGroup(click.Group):
+    """A verb with verbs of its own, each of which is imported only when it is run.
+
+    Args:
+        name: The verb.
+        help: Its help text.
+        verbs: Verb below it → `"module:Options:function"`.
+    """
+
+    def __init__(self, name: str, help: str, verbs: Mapping[str, str]) -> None:
+        super().__init__(name, help=help, context_settings={"help_option_names": ["-h", "--help"]})
+        self.verbs = verbs
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Verbs in the order given."""
+        return list(self.verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb `cmd_name`."""
+        if cmd_name not in self.verbs:
+            return None
+        module, options, function = self.verbs[cmd_name].split(":")
+        found = import_module(module)
+        return verb_command(cmd_name, getattr(found, options), getattr(found, function))
 
 
 @contextmanager

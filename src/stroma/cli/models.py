@@ -1,22 +1,16 @@
 """`stroma models` and its verbs."""
 
-import click
+from stroma.cli.generate import VerbGroup
 
-from stroma.cli.generate import verb_command
-from stroma.prepare import model_catalogue as catalogue
-from stroma.prepare.model_export import ExportOptions, export_weights
-from stroma.prepare.model_import import ImportOptions, import_weights
-
-command = click.Group(
+command = VerbGroup(
     "models",
-    help="Published and imported weights: list, show, fetch, verify, import, export.",
-    commands=[
-        verb_command("list", catalogue.ListOptions, catalogue.list_models),
-        verb_command("show", catalogue.ShowOptions, catalogue.show_model),
-        verb_command("fetch", catalogue.FetchOptions, catalogue.fetch_models),
-        verb_command("verify", catalogue.VerifyOptions, catalogue.verify_models),
-        verb_command("import", ImportOptions, import_weights),
-        verb_command("export", ExportOptions, export_weights),
-    ],
-    context_settings={"help_option_names": ["-h", "--help"]},
+    "Published and imported weights: list, show, fetch, verify, import, export.",
+    {
+        "list": "stroma.prepare.model_catalogue:ListOptions:list_models",
+        "show": "stroma.prepare.model_catalogue:ShowOptions:show_model",
+        "fetch": "stroma.prepare.model_catalogue:FetchOptions:fetch_models",
+        "verify": "stroma.prepare.model_catalogue:VerifyOptions:verify_models",
+        "import": "stroma.prepare.model_import:ImportOptions:import_weights",
+        "export": "stroma.prepare.model_export:ExportOptions:export_weights",
+    },
 )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stroma.core.errors import StromaError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 
 class Registry:
@@ -27,6 +29,8 @@ class Registry:
     @cached_property
     def plugins(self) -> dict[str, EntryPoint]:
         """Entry points of other distributions; a name of ours cannot be replaced."""
+        from importlib.metadata import entry_points  # takes as long as the rest of `import stroma`
+
         return {point.name: point for point in entry_points(group=self.folder) if point.name not in self.table}
 
     def names(self) -> list[str]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import polars as pl
 from pydantic import Field
 
 from stroma.core.clock import StageClock
 from stroma.core.config import Section, to_plain
-from stroma.core.items import Failed
-from stroma.core.provenance import Provenance
-from stroma.core.tables import FAILURES_SCHEMA, write_table
+
+if TYPE_CHECKING:
+    from stroma.core.items import Failed
+    from stroma.core.provenance import Provenance
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,10 @@ class VerbResult:
 
 def write_failures(folder: Path, failed: Sequence[Failed[Any]], provenance: Provenance) -> Path:
     """Write `failures.parquet` (columns item, stage, error, message), or remove an outdated one."""
+    import polars as pl
+
+    from stroma.core.tables import FAILURES_SCHEMA, write_table
+
     path = folder / "failures.parquet"
     if not failed:
         path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from stroma.core.errors import InvalidData
 from stroma.evaluation.schema import SCORES_SCHEMA
@@ -147,5 +147,5 @@ def student_interval(values: NDArray[np.float64], confidence: float = 0.95) -> t
     """Student's t interval of the mean of scores in 0 to 1; (None, None) for fewer than two values."""
     if len(values) < 2:
         return None, None
-    half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    half = special.stdtrit(len(values) - 1, 0.5 + confidence / 2) * values.std(ddof=1) / math.sqrt(len(values))
     return max(0.0, float(values.mean() - half)), min(1.0, float(values.mean() + half))

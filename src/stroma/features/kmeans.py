@@ -7,9 +7,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans, MiniBatchKMeans
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import pairwise_distances_argmin
 
 from stroma.core.clock import stage
 from stroma.core.errors import UsageError
@@ -52,6 +49,9 @@ def fit_centres(
             f"{clusters} clusters cannot be made of {features.rows} tiles",
             next_step=f"Use --clusters {max(1, features.rows // 4)} or fewer, or embed more tiles",
         )
+    from sklearn.cluster import KMeans, MiniBatchKMeans  # takes a second: not for --help, nor for a report
+    from sklearn.exceptions import ConvergenceWarning
+
     with warnings.catch_warnings(), stage("forward"):
         warnings.simplefilter("ignore", ConvergenceWarning)  # equal tiles leave clusters empty, which is told later
         start = KMeans(clusters, n_init=_STARTS, random_state=seed).fit(sample)
@@ -81,6 +81,8 @@ def shuffled(features: FeatureSet, *, seed: int, epoch: int) -> Iterator[NDArray
 
 def assign(rows: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.int64]:
     """Index of the nearest centre of each standardised row, (n,)."""
+    from sklearn.metrics import pairwise_distances_argmin
+
     with stage("forward"):
         nearest: NDArray[np.int64] = pairwise_distances_argmin(rows, centres).astype(np.int64)
     return nearest

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.color import rgb2hed
-from skimage.feature import local_binary_pattern
 
 from stroma.core.clock import stage
 from stroma.core.errors import InvalidData
@@ -83,6 +81,8 @@ def describe(tile: NDArray[np.uint8]) -> NDArray[np.float32]:
     """
     if tile.ndim != 3 or tile.shape[2] != 3 or tile.dtype != np.uint8:
         raise InvalidData(f"colour-texture describes RGB images of 8 bit, not {tile.dtype} of shape {tile.shape}")
+    from skimage.color import rgb2hed  # takes a second, and other encoders do without
+
     density = _channels_first(optical_density(tile))
     stains = _channels_first(rgb2hed(tile))
     brightness = (tile @ _LUMA).astype(np.float32)
@@ -117,6 +117,8 @@ def _statistics(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _pattern_histogram(brightness: NDArray[np.uint8], points: int, radius: int) -> NDArray[np.float64]:
     """Share of each of the `points` + 2 uniform rotation-invariant patterns; the shares sum to 1."""
+    from skimage.feature import local_binary_pattern
+
     padded = np.pad(brightness, radius, mode="edge")  # scikit-image takes what lies outside for black
     codes = local_binary_pattern(padded, points, radius, method="uniform").astype(np.intp)
     codes = codes[radius:-radius, radius:-radius]

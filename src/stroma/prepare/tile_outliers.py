@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.ensemble import IsolationForest
 from threadpoolctl import threadpool_limits
 
 from stroma.core.clock import stage
@@ -24,6 +23,9 @@ from stroma.prepare.slide_grid import read_tile
 from stroma.prepare.slide_images import write_picture
 from stroma.prepare.sources import open_source
 from stroma.slides.quality import METRIC_COLUMNS
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import IsolationForest
 
 OUTLIERS_FORMAT = "outliers/1"
 OUTLIERS_SCHEMA: dict[str, pl.DataType] = {
@@ -131,6 +133,9 @@ def _read(table: Path) -> tuple[NDArray[np.float64], pl.DataFrame]:
 
 def _fit(cohort: Cohort, clusters: int, seed: int) -> tuple[IsolationForest | None, NDArray[np.float64]]:
     """The forest and the centres (k, 64) of the groups, from a sample that is uniform over all tiles."""
+    from sklearn.cluster import KMeans  # takes a second: only where outliers are looked for
+    from sklearn.ensemble import IsolationForest
+
     sizes = [pl.scan_parquet(table, glob=False).select(pl.len()).collect().item() for _, table in cohort.values()]
     total = sum(sizes)
     if not total:

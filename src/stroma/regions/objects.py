@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 import shapely
 from numpy.typing import NDArray
-from skimage.measure import regionprops_table
 
 from stroma.core.errors import InvalidData
 from stroma.core.tables import ADDRESS_SCHEMA, require_columns
@@ -131,6 +130,8 @@ def objects_from_mask(
     Raises:
         InvalidData: the probabilities have another size.
     """
+    from skimage.measure import regionprops_table  # takes longer to import than all else that annotations need
+
     if probability is not None and probability.shape != mask.shape:
         raise InvalidData(f"the probabilities are {probability.shape}, the mask is {mask.shape}", where=image_id)
     wanted = ["label", "bbox", "centroid", "area", "perimeter_crofton"]

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.cluster.hierarchy import fcluster, linkage
-from sklearn.metrics import silhouette_score
 
 _MOST_CORES = 1000
 _MOST_ROWS = 60
@@ -96,6 +94,9 @@ def _clusters(values: NDArray[np.float64]) -> NDArray[np.int64]:
     """Number of the cluster of each value, 0 for the smallest."""
     if len(values) <= 2:
         return np.zeros(len(values), dtype=np.int64)
+    from scipy.cluster.hierarchy import fcluster, linkage  # for microarrays alone; to import them takes a second
+    from sklearn.metrics import silhouette_score
+
     points = values[:, None]
     tree = linkage(points, method="ward")
     best, labels = -2.0, np.zeros(len(values), dtype=np.int64)

@@ -6,15 +6,17 @@ import colorsys
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from stroma.core.config import Section, dump_yaml, load_config, to_plain
 from stroma.core.errors import InvalidData, UsageError, nearest
 from stroma.core.files import write_text
+
+if TYPE_CHECKING:  # names of labels are needed without pixels: by `stroma info`
+    import numpy as np
+    from numpy.typing import NDArray
 
 IGNORE = 255
 """Index of pixels that are not annotated in every label array of Stroma (uint8)."""
@@ -99,6 +101,8 @@ class LabelMapping(Section):
     @cached_property
     def palette(self) -> NDArray[np.uint8]:
         """(256, 3) RGB colours by index; unused indices and `IGNORE` are grey."""
+        import numpy as np
+
         table = np.full((256, 3), 190, dtype=np.uint8)
         given = {**dict(zip(self.names, distinct_colours(len(self)), strict=True)), **self.colours}
         for position, name in enumerate(self.names):
@@ -120,6 +124,8 @@ class LabelMapping(Section):
         Raises:
             InvalidData: a value that the mapping does not know.
         """
+        import numpy as np
+
         small = mask.dtype in (np.uint8, np.uint16)
         values = np.flatnonzero(np.bincount(mask.ravel())) if small else np.unique(mask)
         known = dict(self.sources) or dict(enumerate(self.names))

@@ -15,7 +15,6 @@ from pydantic import Field
 from stroma import __version__
 from stroma.core.errors import StromaError
 from stroma.core.verbs import VerbOptions, VerbResult
-from stroma.study.datasets import open_dataset
 from stroma.study.htc.settings import DatasetSettings
 from stroma.study.places import (
     EXAMPLE_LINES,
@@ -117,6 +116,8 @@ def _dataset(place: DatasetPlace, options: InfoOptions) -> dict[str, Any]:
         parts = ("data/subjects", "intermediates/segmentations", "intermediates/tables")
         found["there"] = [part for part in parts if (place.path / part).is_dir()]
         if options.open:
+            from stroma.study.datasets import open_dataset  # imports what reads images
+
             try:
                 study = open_dataset(place.path, cache=options.cache)
                 bad = [problem for problem in study.refresh() if not problem.harmless]
