@@ -8,7 +8,7 @@ import pytest
 from stroma.core.errors import InvalidData, UsageError
 from stroma.study.config import SubjectRule
 from stroma.study.join import join_table
-from stroma.study.matching import loose_name, match_rows
+from stroma.study.matching import key_column, loose_name, match_rows, read_any_table
 from stroma.study.subjects import find_subjects, subjects_known
 
 UUID = "8A2E3094-5755-42BC-969D-7F0A2ECA0F39"
@@ -124,3 +124,20 @@ def test_unlisted_images_are_left_out_by_name_when_asked(tmp_path: Path) -> None
     assert joined["image_id"].to_list() == ["a_1", "a_2"]
     assert [problem.path for problem in problems] == ["b_1.png", "ids.csv"]
     assert "2 images by the beginning of their names" in problems[1].message
+
+
+def test_the_column_that_names_the_images_is_found_by_its_values() -> None:
+    images = [("a", "x/a.png"), ("b", "x/b.png")]
+    table = pl.DataFrame({"id": ["7", "8"], "picture": ["a.png", "b.png"], "note": ["a", "none"]})
+    assert key_column(table, images, Path("t.csv")) == "picture"
+    assert key_column(table.drop("picture", "note"), images, Path("t.csv")) == "id"
+    with pytest.raises(InvalidData, match="no column that names the image.*its columns: note"):
+        key_column(pl.DataFrame({"note": ["c"]}), images, Path("t.csv"))
+
+
+@pytest.mark.parametrize("text", ["file;age\na,b;3\n", 'file,age\n"a,b",3\n', 'file,age\n"a,b",3\n"c;d;e",4\n'])
+def test_the_first_line_tells_what_separates_the_columns(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    table = read_any_table(tmp_path / "t.csv")
+    assert table.columns == ["file", "age"]
+    assert table.row(0) == ("a,b", 3)

@@ -74,6 +74,23 @@ def test_one_fold_is_a_single_division() -> None:
     assert len(subjects_of(splits, "train", "fold_0")) == 7
 
 
+@pytest.mark.parametrize(("fraction", "validating"), [(0.01, 1), (0.99, 2), (0.5, 2)])
+def test_both_sides_of_a_single_division_have_a_subject(fraction: float, validating: int) -> None:
+    splits = Splits.by_subject(catalog(3), folds=1, validation_fraction=fraction)
+    assert len(subjects_of(splits, "validation", "fold_0")) == validating
+    assert len(subjects_of(splits, "train", "fold_0")) == 3 - validating
+
+
+def test_test_images_that_differ_between_folds_are_told() -> None:
+    table = catalog(3)
+    roles = {"a": ["train"] * 3 + ["validation"] * 3 + ["test"] * 3, "b": ["train"] * 6 + ["test"] * 3}
+    both = [table.select("image_id").with_columns(role=pl.Series(r), fold=pl.lit(f)) for f, r in roles.items()]
+    Splits.of(pl.concat(both)).check(table)
+    moved = both[1].with_columns(role=pl.Series(["test"] * 3 + ["train"] * 6))
+    with pytest.raises(InvalidData, match="test images differ between folds"):
+        Splits.of(pl.concat([both[0], moved])).check(table)
+
+
 def test_two_subjects_allow_two_folds() -> None:
     with pytest.raises(UsageError, match="2 subjects allow 2 folds, 5 are needed"):
         Splits.by_subject(catalog(2), folds=5)

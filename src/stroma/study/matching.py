@@ -12,6 +12,7 @@ import polars as pl
 
 from stroma.core.clock import stage
 from stroma.core.errors import InvalidData, MissingFile
+from stroma.core.tables import UNREADABLE_TABLE
 from stroma.study.layouts.layout import identifier
 from stroma.study.patterns import IMAGE_SUFFIXES, suffix_of, without_suffix
 
@@ -57,7 +58,7 @@ def read_any_table(path: Path) -> pl.DataFrame:
             tabs = path.suffix.lower() in {".tsv", ".tab"}
             separator = "\t" if tabs else ";" if first.count(b";") > first.count(b",") else ","
             return pl.read_csv(content, separator=separator, infer_schema_length=None, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except UNREADABLE_TABLE as error:
         raise InvalidData(f"is not a readable table ({error})", where=path) from error
 
 
