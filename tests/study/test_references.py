@@ -85,6 +85,11 @@ def test_links_lead_to_recordings_of_other_data_sets(unsorted: Path, surgery: Su
     path.write_text(json.dumps({"healthy": ["P009#x"]}))
     with pytest.raises(InvalidData, match="links to 'P009#x', which is in no known data set"):
         list(linked_recordings(study, cache=tmp_path / "cache"))
+    path.write_text(json.dumps({"healthy": [f"P001#{STAMPS[0]}@polygon#annotator9"]}))
+    with pytest.raises(
+        InvalidData, match=r"path_links\.json: the group 'healthy'.*no annotation 'polygon#annotator9'"
+    ):
+        list(linked_recordings(study, cache=tmp_path / "cache"))
 
 
 @pytest.mark.parametrize("content", ["[]", '{"a": "b"}', '{"a": ["b@c@d"]}', "{"])

@@ -48,7 +48,7 @@ def linked_recordings(study: Study, *, cache: Path | str | None = None) -> Itera
         Group and recording, in the order of the file.
 
     Raises:
-        InvalidData: as `read_path_links`, or a linked image is in no known data set.
+        InvalidData: as `read_path_links`, or a linked image or annotation is in no known data set.
     """
     places = [study.root / "data" / LINKS_FILE, study.root / LINKS_FILE]
     path = next((place for place in places if place.is_file()), None)
@@ -64,4 +64,10 @@ def linked_recordings(study: Study, *, cache: Path | str | None = None) -> Itera
                     where=path,
                     next_step="Name its data set in the environment: stroma info says how",
                 )
-            yield group, home[str(name)]
+            try:
+                linked = home[str(name)]
+            except UsageError as error:
+                raise InvalidData(
+                    f"the group '{group}': {error.what}", where=path, next_step=error.next_step
+                ) from error
+            yield group, linked
