@@ -1,6 +1,7 @@
 """Tests of two groups: against scipy, published examples and their own definitions."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from stroma.evaluation.correction import corrected
 from stroma.evaluation.mean_tests import mean_interval, paired_t, welch_t
 from stroma.evaluation.pairwise import Differences, WalshAverages, median_and_limits
 from stroma.evaluation.rank_tests import rank_sum, signed_rank, smallest_rank_sum_p, smallest_signed_rank_p
+from stroma.evaluation.test_result import TestResult
 
 # Hollander & Wolfe 1973, example 3.1: Hamilton depression scores before and after a tranquilliser.
 BEFORE = np.array([1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30])
@@ -99,6 +101,17 @@ def test_the_interval_of_a_perfect_rank_correlation_has_a_width() -> None:
     found = signed_rank(np.zeros(8), np.arange(1.0, 9))
     assert (found.effect, found.effect_high) == (1, pytest.approx(1))
     assert 0 < found.effect_low < 0.5
+
+
+@pytest.mark.parametrize("test", [signed_rank, rank_sum])
+@pytest.mark.parametrize("count", [4, 6, 8])
+def test_the_interval_of_a_rank_correlation_leaves_out_0_when_the_test_says_so(
+    test: Callable[..., TestResult], count: int
+) -> None:
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        found = test(rng.normal(size=count), rng.normal(0.9, 1, size=count))
+        assert (found.p <= 0.05) == (not found.effect_low <= 0 <= found.effect_high)
 
 
 def test_swapped_groups_give_the_mirrored_result() -> None:

@@ -163,7 +163,7 @@ def compare_groups(
         if len(order) > 2:
             rows.append(_row(label, (), order, _together(label, order, paired, method, seed), paired))
         for pair in itertools.combinations(order, 2):
-            rows.append(_row(label, pair, order, _pair(label, pair, order, paired, method), paired))
+            rows.append(_row(label, pair, order, _pair(label, pair, paired, method), paired))
     table = pl.DataFrame(rows, schema=STATISTICS_SCHEMA, orient="row").with_columns(pl.col(pl.Float64).fill_nan(None))
     if table["p"].null_count() == len(table):
         raise InvalidData(
@@ -228,7 +228,7 @@ def _choose(
     return "rank", "enough subjects for rank tests"
 
 
-def _pair(label: _Label, pair: Sequence[str], groups: Sequence[str], paired: bool, method: Method) -> TestResult:
+def _pair(label: _Label, pair: Sequence[str], paired: bool, method: Method) -> TestResult:
     if method == "mixed":
         return _mixed_pair(label, pair)
     subjects = label.complete() if paired else None

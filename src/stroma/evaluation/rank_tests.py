@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from stroma.evaluation.pairwise import Differences, WalshAverages, median_and_limits
+from stroma.evaluation.rank_intervals import rank_biserial_interval
 from stroma.evaluation.test_result import TestResult
 
 Values = NDArray[np.float64]
@@ -64,9 +65,7 @@ def signed_rank(first: Values, second: Values, confidence: float = 0.95) -> Test
     up, all_ranks = float(ranks[moved > 0].sum()), float(ranks.sum())
     correlation = 2 * up / all_ranks - 1
     shift, low, high = median_and_limits(WalshAverages(differences), _signed_rank_cut(count, confidence))
-    effect_low, effect_high = _score_interval(
-        correlation, 2 * (2 * count + 1) / (3 * count * (count + 1)), confidence
-    )
+    effect_low, effect_high = rank_biserial_interval(correlation, len(moved), confidence=confidence)
     zeros = count - len(moved)
     return TestResult(
         SIGNED_RANK,
@@ -113,7 +112,7 @@ def rank_sum(first: Values, second: Values, confidence: float = 0.95) -> TestRes
         p = float(stats.mannwhitneyu(second, first, method="exact" if exact else "asymptotic").pvalue)
     correlation = 2 * u / (n * m) - 1
     shift, low, high = median_and_limits(Differences(first, second), _rank_sum_cut(n, m, confidence))
-    effect_low, effect_high = _score_interval(correlation, (n + m + 1) / (3 * n * m), confidence)
+    effect_low, effect_high = rank_biserial_interval(correlation, n, m, confidence)
     return TestResult(
         RANK_SUM,
         p=p,
@@ -292,14 +291,3 @@ def _rank_sum_cut(n: int, m: int, confidence: float) -> int:
                 row[total] += smaller[total - shift]
     cumulative = np.cumsum([float(c) for c in counts[n]]) / math.comb(n + m, n)
     return int(np.searchsorted(cumulative, tail, side="right"))
-
-
-def _score_interval(correlation: float, variance: float, confidence: float) -> tuple[float, float]:
-    """Interval of a rank-biserial correlation r that stays inside -1 to 1.
-
-    The limits solve |r̂ - r| = z √(v (1 - r²)) where v is the variance of r̂ without an effect, as the score interval
-    of Wilson (1927) does for a proportion; at r̂ = ±1 it still has a width.
-    """
-    z2v = float(stats.norm.isf((1 - confidence) / 2)) ** 2 * variance
-    half = math.sqrt(z2v * (1 + z2v - correlation**2))
-    return (correlation - half) / (1 + z2v), (correlation + half) / (1 + z2v)
