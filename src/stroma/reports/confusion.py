@@ -147,27 +147,7 @@ def _interactive(matrix: Confusion, labels: LabelMapping, unit: str) -> Any:
             "lenmode": "pixels", "tickformat": ".1f",
         },
     )  # fmt: skip
-    for i, name in enumerate(matrix.references):
-        figure.add_shape(
-            type="rect", x0=-0.5 - _STRIP, x1=-0.56, y0=i - 0.48, y1=i + 0.48, line_width=0,
-            fillcolor=_colour(labels, name),
-        )  # fmt: skip
-        if matrix.n_subjects[i] == 0:
-            figure.add_shape(
-                type="rect", x0=-0.5, x1=columns - 0.5, y0=i - 0.48, y1=i + 0.48, line_width=0, fillcolor="#eceff2"
-            )
-            figure.add_annotation(
-                x=(columns - 1) / 2,
-                y=i,
-                text="not in the reference",
-                showarrow=False,
-                font={"size": 11, "color": QUIET},
-            )
-    for j, name in enumerate(matrix.predictions):
-        figure.add_shape(
-            type="rect", x0=j - 0.48, x1=j + 0.48, y0=rows - 0.44, y1=rows - 0.5 + _STRIP, line_width=0,
-            fillcolor=_colour(labels, name),
-        )  # fmt: skip
+    _add_strips(figure, matrix, labels)
     cell_px = min(56.0, max(27.0, 420 / rows))
     longest = max(len(name) for name in matrix.predictions) if columns > 4 else 0
     shared = {"showgrid": False, "zeroline": False, "ticks": "", "automargin": True, "linecolor": "rgba(0,0,0,0)"}
@@ -194,6 +174,32 @@ def _interactive(matrix: Confusion, labels: LabelMapping, unit: str) -> Any:
         },
     )
     return figure
+
+
+def _add_strips(figure: Any, matrix: Confusion, labels: LabelMapping) -> None:
+    """Strips in the colours of the classes beside rows and columns; rows that the reference lacks are covered."""
+    rows, columns = matrix.fraction.shape
+    for i, name in enumerate(matrix.references):
+        figure.add_shape(
+            type="rect", x0=-0.5 - _STRIP, x1=-0.56, y0=i - 0.48, y1=i + 0.48, line_width=0,
+            fillcolor=_colour(labels, name),
+        )  # fmt: skip
+        if matrix.n_subjects[i] == 0:
+            figure.add_shape(
+                type="rect", x0=-0.5, x1=columns - 0.5, y0=i - 0.48, y1=i + 0.48, line_width=0, fillcolor="#eceff2"
+            )
+            figure.add_annotation(
+                x=(columns - 1) / 2,
+                y=i,
+                text="not in the reference",
+                showarrow=False,
+                font={"size": 11, "color": QUIET},
+            )
+    for j, name in enumerate(matrix.predictions):
+        figure.add_shape(
+            type="rect", x0=j - 0.48, x1=j + 0.48, y0=rows - 0.44, y1=rows - 0.5 + _STRIP, line_width=0,
+            fillcolor=_colour(labels, name),
+        )  # fmt: skip
 
 
 def _hover(matrix: Confusion, i: int, j: int, unit: str) -> str:

@@ -126,41 +126,7 @@ def _axis_range(rows: list[_Row], limits: tuple[float, float]) -> list[float]:
 def _interactive(rows: list[_Row], title: str, limits: tuple[float, float] | None, lane_height: float) -> Any:
     figure = plotly_figure(height=int(130 + 100 * lane_height * len(rows)), showlegend=True, hovermode="closest")
     for position, row in enumerate(rows):
-        if position % 2:
-            figure.add_hrect(position - 0.5, position + 0.5, fillcolor="#f5f7f9", line_width=0, layer="below")
-        for marks, kind, size in ((row.dots, "image", 7), (row.means, "subject", 11)):
-            if marks.is_empty():
-                continue
-            is_image = kind == "image"
-            figure.add_scatter(
-                x=marks["value"].to_list(),
-                y=[position + lane for lane in marks["lane"].fill_null(0)],
-                mode="markers",
-                marker={
-                    "size": size,
-                    "color": see_through(row.colour, 0.5) if is_image else row.colour,
-                    "line": {"width": 0 if is_image else 1.2, "color": INK},
-                    "symbol": "circle" if is_image else "diamond",
-                },
-                text=[_hover(row, mark, title, is_image) for mark in marks.to_dicts()],
-                hovertemplate="%{text}<extra></extra>",
-                showlegend=False,
-            )
-        if row.mean is not None:
-            figure.add_scatter(
-                x=[row.mean],
-                y=[position + 0.34],
-                mode="markers",
-                marker={"symbol": "line-ns", "size": 12, "color": INK, "line": {"width": 3, "color": INK}},
-                error_x=_error_bar(row),
-                hovertemplate=f"{plotly_text(row.name)}<br>{title} {plotly_text(row.summary)}<extra></extra>",
-                showlegend=False,
-            )
-        for text, shift in ((row.value_text, 10), (row.count_text, 145)):
-            figure.add_annotation(
-                x=1, xref="paper", xanchor="left", xshift=shift, y=position, text=text, showarrow=False,
-                font={"size": 12, "color": INK if row.mean is not None else QUIET},
-            )  # fmt: skip
+        _add_row(figure, position, row, title)
     for text, shift in (("<b>mean [95 % interval]</b>", 10), ("<b>subjects / images</b>", 145)):
         figure.add_annotation(
             x=1, xref="paper", xanchor="left", xshift=shift, y=1, yref="paper", yanchor="bottom", yshift=4,
@@ -193,6 +159,44 @@ def _interactive(rows: list[_Row], title: str, limits: tuple[float, float] | Non
         xaxis={"title": {"text": title}, "range": _axis_range(rows, limits) if limits else None},
     )
     return figure
+
+
+def _add_row(figure: Any, position: int, row: _Row, title: str) -> None:
+    if position % 2:
+        figure.add_hrect(position - 0.5, position + 0.5, fillcolor="#f5f7f9", line_width=0, layer="below")
+    for marks, kind, size in ((row.dots, "image", 7), (row.means, "subject", 11)):
+        if marks.is_empty():
+            continue
+        is_image = kind == "image"
+        figure.add_scatter(
+            x=marks["value"].to_list(),
+            y=[position + lane for lane in marks["lane"].fill_null(0)],
+            mode="markers",
+            marker={
+                "size": size,
+                "color": see_through(row.colour, 0.5) if is_image else row.colour,
+                "line": {"width": 0 if is_image else 1.2, "color": INK},
+                "symbol": "circle" if is_image else "diamond",
+            },
+            text=[_hover(row, mark, title, is_image) for mark in marks.to_dicts()],
+            hovertemplate="%{text}<extra></extra>",
+            showlegend=False,
+        )
+    if row.mean is not None:
+        figure.add_scatter(
+            x=[row.mean],
+            y=[position + 0.34],
+            mode="markers",
+            marker={"symbol": "line-ns", "size": 12, "color": INK, "line": {"width": 3, "color": INK}},
+            error_x=_error_bar(row),
+            hovertemplate=f"{plotly_text(row.name)}<br>{title} {plotly_text(row.summary)}<extra></extra>",
+            showlegend=False,
+        )
+    for text, shift in ((row.value_text, 10), (row.count_text, 145)):
+        figure.add_annotation(
+            x=1, xref="paper", xanchor="left", xshift=shift, y=position, text=text, showarrow=False,
+            font={"size": 12, "color": INK if row.mean is not None else QUIET},
+        )  # fmt: skip
 
 
 def _hover(row: _Row, mark: dict[str, Any], title: str, is_image: bool) -> str:
@@ -237,30 +241,7 @@ def _static(rows: list[_Row], title: str, limits: tuple[float, float] | None, la
         canvas = Canvas(figsize=(WIDTH_IN, height), layout="constrained")
         axes = canvas.add_subplot()
         for position, row in enumerate(rows):
-            if position % 2:
-                axes.axhspan(position - 0.5, position + 0.5, color="#f5f7f9", linewidth=0, zorder=0)
-            for marks, shape, size in ((row.dots, "o", 12), (row.means, "D", 22)):
-                is_image = shape == "o"
-                axes.scatter(
-                    marks["value"].to_list(),
-                    [position + lane for lane in marks["lane"].fill_null(0)],
-                    s=size,
-                    marker=shape,
-                    color=row.colour,
-                    alpha=0.5 if is_image else 1.0,
-                    edgecolors="none" if is_image else INK,
-                    linewidths=0.0 if is_image else 0.6,
-                    zorder=2 if is_image else 3,
-                )
-            if row.mean is not None:
-                if row.low is not None and row.high is not None:
-                    axes.plot([row.low, row.high], [position + 0.34] * 2, color=INK, linewidth=1.4, zorder=4)
-                axes.plot([row.mean], [position + 0.34], "|", color=INK, markersize=7, markeredgewidth=1.8, zorder=5)
-            for text, shift in ((row.value_text, 6), (row.count_text, 88)):
-                axes.annotate(
-                    text, (1, position), (shift, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
-                    va="center", fontsize=7, color=INK if row.mean is not None else QUIET,
-                )  # fmt: skip
+            _draw_row(axes, position, row)
         for text, shift in (("mean [95 % interval]", 6), ("subjects / images", 88)):
             axes.annotate(
                 text, (1, 1), (shift, 4), xycoords="axes fraction", textcoords="offset points", fontsize=6.5,
@@ -281,3 +262,30 @@ def _static(rows: list[_Row], title: str, limits: tuple[float, float] | None, la
         if limits:
             axes.set_xlim(*_axis_range(rows, limits))
     return canvas
+
+
+def _draw_row(axes: Any, position: int, row: _Row) -> None:
+    if position % 2:
+        axes.axhspan(position - 0.5, position + 0.5, color="#f5f7f9", linewidth=0, zorder=0)
+    for marks, shape, size in ((row.dots, "o", 12), (row.means, "D", 22)):
+        is_image = shape == "o"
+        axes.scatter(
+            marks["value"].to_list(),
+            [position + lane for lane in marks["lane"].fill_null(0)],
+            s=size,
+            marker=shape,
+            color=row.colour,
+            alpha=0.5 if is_image else 1.0,
+            edgecolors="none" if is_image else INK,
+            linewidths=0.0 if is_image else 0.6,
+            zorder=2 if is_image else 3,
+        )
+    if row.mean is not None:
+        if row.low is not None and row.high is not None:
+            axes.plot([row.low, row.high], [position + 0.34] * 2, color=INK, linewidth=1.4, zorder=4)
+        axes.plot([row.mean], [position + 0.34], "|", color=INK, markersize=7, markeredgewidth=1.8, zorder=5)
+    for text, shift in ((row.value_text, 6), (row.count_text, 88)):
+        axes.annotate(
+            text, (1, position), (shift, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+            va="center", fontsize=7, color=INK if row.mean is not None else QUIET,
+        )  # fmt: skip
