@@ -38,7 +38,7 @@ def test_few_subjects_are_permuted() -> None:
 
 def test_the_same_seed_gives_the_same_result() -> None:
     values = RNG.normal(size=(6, 3))
-    assert friedman(values, seed=1) == friedman(values, seed=1)
+    assert repr(friedman(values, seed=1)) == repr(friedman(values, seed=1))  # a difference of three groups is NaN
     assert friedman(values, seed=1).p != friedman(values, seed=2).p
 
 

@@ -120,7 +120,8 @@ class Preparation(Section):
         if position is None:
             return self
         before = Preparation(steps=self.steps[:position])
-        count, total, squares = 0, np.float64(0), np.float64(0)
+        count = 0
+        total = squares = np.zeros(1)
         for pixels in images:
             prepared = before.apply(pixels)
             values = prepared.reshape(-1, prepared.shape[-1]).astype(np.float64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -40,9 +42,9 @@ def fold_mask(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_]) -> NDArray[np.b
     if not tissue.any():
         return np.zeros_like(tissue)
     largest, smallest = (channel.astype(np.float32) for channel in (rgb.max(axis=2), rgb.min(axis=2)))
-    difference = 1 - smallest / np.maximum(largest, 1) - rgb.mean(axis=2, dtype=np.float32) / 255
-    density = optical_density(rgb).mean(axis=2)
-    difference, density = (_mean_over_tissue(values, tissue) for values in (difference, density))
+    saturation, intensity = 1 - smallest / np.maximum(largest, 1), rgb.mean(axis=2, dtype=np.float32) / 255
+    difference = _mean_over_tissue(saturation - intensity, tissue)
+    density = _mean_over_tissue(optical_density(rgb).mean(axis=2), tissue)
     median = np.median(difference[tissue])
     spread = 1.4826 * np.median(np.abs(difference[tissue] - median))
     folded = tissue & (difference > median + _DEVIATIONS * spread)
@@ -53,7 +55,7 @@ def fold_mask(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_]) -> NDArray[np.b
     return np.asarray((areas >= _SMALLEST_PX)[parts])
 
 
-def _mean_over_tissue(values: NDArray[np.float32], tissue: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _mean_over_tissue(values: NDArray[np.floating[Any]], tissue: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Gaussian mean over pixels of tissue only, so that its edges are not mixed with glass."""
     weights = ndimage.gaussian_filter(tissue.astype(np.float32), _SIGMA_PX)
     sums = ndimage.gaussian_filter(np.where(tissue, values, np.float32(0)), _SIGMA_PX)
