@@ -6,6 +6,7 @@ import pytest
 from PIL import Image as Pillow
 
 from stroma.core.errors import MissingFile
+from stroma.core.tables import read_provenance, write_table
 from stroma.reports.clusters import cluster_colours, draw_tiles
 from stroma.reports.feature_map import feature_map_figure, place_without_overlap
 from stroma.reports.features_report import features_report, read_clusters, read_thumbnails
@@ -25,6 +26,19 @@ def test_subjects_and_their_images_take_turns():
     drawn = draw_tiles(tiles({"a1": 100, "a2": 100, "b1": 3}), 6)
     assert drawn["subject_id"].value_counts().sort("subject_id").rows() == [("a", 3), ("b", 3)]
     assert sorted(drawn.filter(pl.col("subject_id") == "a")["image_id"].value_counts()["count"]) == [1, 2]
+
+
+def test_unknown_subjects_are_not_counted_as_subjects(tmp_path):
+    folder = make_clusters(tmp_path / "clusters")
+    for name in ("sources", "proportions"):
+        path = folder / f"{name}.parquet"
+        known = read_provenance(path)
+        write_table(pl.read_parquet(path).with_columns(subject_id=pl.col("image_id")), path, known)
+    text = Tags(features_report(folder)).text
+    assert "unknown subjects" in text
+    assert "2 subjects" not in text
+    assert "Subjects" not in text
+    assert "images of one subject stand together" not in text
 
 
 def test_a_draw_does_not_depend_on_the_order_of_rows():

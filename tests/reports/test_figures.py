@@ -237,6 +237,12 @@ def test_the_first_of_the_highest_epochs_is_the_best():
     assert best_epochs(table, "validation_dice").rows() == [("fold_0", 2, 0.7)]
 
 
+def test_the_first_epoch_is_1_in_figures_and_their_numbers():
+    figure = learning_figure(curves("fold_0"))
+    assert figure.table["epoch"].unique().to_list() == [1, 2, 3, 4]
+    assert figure.interactive.data[0].x == (1, 2, 3, 4)
+
+
 def test_losses_stand_first_and_values_that_are_not_finite_are_left_out():
     table = pl.concat([curves("fold_0"), curves("fold_1").with_columns(value=pl.lit(float("nan")))])
     figure = learning_figure(table)

@@ -92,8 +92,12 @@ def test_values_become_subjects_first_so_that_many_images_do_not_count_more():
 
 
 def test_the_table_of_parameters_says_mean_and_spread_over_subjects():
-    shown = parameter_table(rows(images=1).rename({"label_name": "label"}))
+    table = rows(images=1).rename({"label_name": "label"})
+    shown = parameter_table(table.reverse(), LabelMapping.of(NAMES))  # the order is that of the labels
+    assert shown["label"].to_list() == list(NAMES)
     assert shown["StO2"].to_list() == ["0.415 ± 0.013", "0.515 ± 0.013", "0.615 ± 0.013"]
+    round_mean = table.with_columns(median_sto2=pl.col("median_sto2") - 0.015)
+    assert parameter_table(round_mean, LabelMapping.of(NAMES))["StO2"][0] == "0.400 ± 0.013"  # three digits, always
     assert shown["n_subjects"].to_list() == [4, 4, 4]
     assert shown.columns == ["label", "n_subjects", "StO2"]
 

@@ -73,6 +73,9 @@ def test_the_command_of_the_issue(parameters: Path, tmp_path: Path, capsys: pyte
     page = (output / "report.html").read_text(encoding="utf-8")
     assert "S\\u00fc\\u00df #3, a+b" in page
     assert {p.name for p in (output / "figures").iterdir()} == {"comparison.png", "comparison.svg"}
+    shown = pl.read_csv(output / "tables" / "comparisons.csv")
+    effect = "rank-biserial correlation"  # named once, above the column, so that the corrected p stays in sight
+    assert shown[effect].str.contains(r"^-?\d+\.\d\d").all()
 
 
 def test_without_output_nothing_is_written(parameters: Path, tmp_path: Path) -> None:

@@ -203,6 +203,9 @@ def readable_table(comparison: Comparison) -> pl.DataFrame:
         }
         rows.append({key: cell.replace("95 % CI ", "").removeprefix("p = ") for key, cell in cells.items()})
     table = pl.DataFrame(rows)
+    kinds = comparison.table["effect_name"].drop_nulls().unique().to_list()
+    if len(kinds) == 1:  # its name once above the column: nine columns fit on a page
+        table = table.with_columns(pl.col("Effect").str.strip_prefix(f"{kinds[0]} ")).rename({"Effect": kinds[0]})
     return table if comparison.table["note"].count() else table.drop("Note")
 
 

@@ -117,7 +117,7 @@ def add_features(report: Report, folder: Path, *, group: str = "", tiles: int = 
     thumbnails, notes = read_thumbnails(pl.concat([*shown.values(), dots.head(tiles)]), found)
     _add_mosaic(report, found, shown, thumbnails, group, counts)
     _add_map(report, found, dots, thumbnails, group, n_tiles)
-    _add_proportions(report, Path(folder), group)
+    _add_proportions(report, Path(folder), group, own)
     report.section("Limits", group=group).limits([*_limits(found), *notes])
 
 
@@ -232,7 +232,7 @@ def _add_mosaic(
     group: str,
     counts: str,
 ) -> None:
-    colours = cluster_colours(shown)
+    colours, own = cluster_colours(shown), _each_its_own(found.sources)
     rows = []
     for size in found.sizes.rows(named=True):
         drawn = [
@@ -243,7 +243,7 @@ def _add_mosaic(
                 colour=colours[size["cluster"]],
                 thumbnails=tuple(thumbnails[row["image_id"], row["region"]] for row in drawn),
                 names=tuple(f"{row['image_id']}, x {row['x']:,}, y {row['y']:,}" for row in drawn),
-                **size,
+                **(size | ({"n_subjects": None} if own else {})),
             )
         )
     section = report.section("Clusters", group=group)
@@ -260,7 +260,7 @@ def _add_mosaic(
         "cluster-sizes",
         caption="What each cluster holds.",
         headers={"cluster": "Cluster", "n_tiles": "Tiles", "fraction": "Fraction", "n_images": "Images",
-                 "n_subjects": "Subjects"},
+                 **({} if own else {"n_subjects": "Subjects"})},
         otherwise="There are no clusters.",
     )  # fmt: skip
 
@@ -293,19 +293,19 @@ def _add_map(
     )
 
 
-def _add_proportions(report: Report, folder: Path, group: str) -> None:
+def _add_proportions(report: Report, folder: Path, group: str, own: bool) -> None:
     path = folder / "proportions.parquet"
     section = report.section("Proportions", group=group)
     table = read_table(path) if path.is_file() else None
     n_images, n_subjects = (0, 0) if table is None else (table["image_id"].n_unique(), table["subject_id"].n_unique())
     unit = "image" if n_images <= MOST_BARS else "subject (the mean of its images)"
+    subjects = "unknown subjects" if own else count(n_subjects, "subject")
+    together = "" if own else "; images of one subject stand together"
     section.figure(
         proportions_figure(table) if table is not None else None,
         "proportions",
-        caption=f"Fraction of the tiles of each {unit} in each cluster "
-        f"({count(n_images, 'image')}, {count(n_subjects, 'subject')}).",
-        reading="A bar is one "
-        + ("image; images of one subject stand together." if n_images <= MOST_BARS else "subject."),
+        caption=f"Fraction of the tiles of each {unit} in each cluster ({count(n_images, 'image')}, {subjects}).",
+        reading="A bar is one " + (f"image{together}." if n_images <= MOST_BARS else "subject."),
         otherwise="The folder has no table of proportions.",
     )
 
@@ -324,9 +324,8 @@ def _limits(found: ClusterTables) -> list[str]:
     few = found.sizes.filter(pl.col("n_subjects") == 1)["cluster"].to_list()
     if few and found.sources["subject_id"].n_unique() > 1:
         names = ", ".join(cluster_name(c) for c in few)
-        sentences.append(
-            f"All tiles of {names} come from one subject: it may show that subject rather than a tissue."
-        )
+        unit = "image" if _each_its_own(found.sources) else "subject"
+        sentences.append(f"All tiles of {names} come from one {unit}: it may show that {unit} rather than a tissue.")
     if _each_its_own(found.sources):
         sentences.append("It is not known whose the images are, so each counts as a subject of its own.")
     return sentences

@@ -24,15 +24,16 @@ def learning_figure(metrics: pl.DataFrame) -> Figure | None:
     """Draw learning curves.
 
     Args:
-        metrics: Columns fold, epoch, name, value; `name` is for example `train_loss` or `validation_dice`.
+        metrics: Columns fold, epoch (from 0), name, value; `name` is for example `train_loss` or `validation_dice`.
 
     Returns:
-        The figure, one panel a name, or None without any value. Its table is `metrics`, sorted.
+        The figure, one panel a name, or None without any value. Its table is `metrics`, sorted. Figure and table
+        count epochs from 1, as people and `log.txt` do.
     """
     drawn = metrics.filter(pl.col("value").is_not_null() & pl.col("value").is_finite())
     if drawn.is_empty():
         return None
-    drawn = drawn.sort("name", "fold", "epoch")
+    drawn = drawn.sort("name", "fold", "epoch").with_columns(pl.col("epoch") + 1)
     names = _order(drawn["name"].unique().sort().to_list())
     folds = drawn["fold"].unique().sort().to_list()
     epochs = drawn["epoch"].n_unique()
@@ -98,7 +99,7 @@ def _interactive(metrics: pl.DataFrame, names: Sequence[str], folds: Sequence[st
                 text=[plotly_text(fold) for fold in best["fold"]],
                 hovertemplate="highest of %{text}: %{y:.4f}, epoch %{x}<extra></extra>", **place,
             )  # fmt: skip
-    figure.update_xaxes(title_text="Epoch", rangemode="tozero", tickformat="d")
+    figure.update_xaxes(title_text="Epoch", tickformat="d", automargin=True)
     figure.update_annotations(font={"size": 13})
     figure.update_layout(
         height=90 + 290 * rows, margin={"t": 60, "l": 60}, legend={"title": {"text": "Fold"}}, hovermode="closest"

@@ -37,7 +37,7 @@ class ClusterTiles:
     Attributes:
         cluster: Its number.
         colour: `#rrggbb`.
-        n_tiles, n_images, n_subjects: What the cluster holds, in all.
+        n_tiles, n_images, n_subjects: What the cluster holds, in all; n_subjects is None where they are unknown.
         thumbnails: The shown tiles, (h, w, 3) uint8 each.
         names: What each shown tile is (image and position), as many as thumbnails.
     """
@@ -46,7 +46,7 @@ class ClusterTiles:
     colour: str
     n_tiles: int
     n_images: int
-    n_subjects: int
+    n_subjects: int | None
     thumbnails: tuple[NDArray[np.uint8], ...]
     names: tuple[str, ...]
 
@@ -83,12 +83,9 @@ def mosaic_figure(clusters: Sequence[ClusterTiles]) -> Figure | None:
     )
 
 
-def _lines(entry: ClusterTiles) -> tuple[str, str, str]:
-    return (
-        count(entry.n_tiles, "tile"),
-        count(entry.n_images, "image"),
-        count(entry.n_subjects, "subject"),
-    )
+def _lines(entry: ClusterTiles) -> tuple[str, ...]:
+    lines = (count(entry.n_tiles, "tile"), count(entry.n_images, "image"))
+    return lines if entry.n_subjects is None else (*lines, count(entry.n_subjects, "subject"))
 
 
 def _fit(thumbnail: NDArray[np.uint8], cell: float) -> tuple[float, float]:

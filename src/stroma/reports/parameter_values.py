@@ -28,22 +28,27 @@ def present_parameters(rows: pl.DataFrame) -> dict[str, str]:
     }
 
 
-def parameter_table(rows: pl.DataFrame) -> pl.DataFrame:
+def parameter_table(rows: pl.DataFrame, labels: LabelMapping) -> pl.DataFrame:
     """Label × parameter as text: mean ± standard deviation over subjects, and how many.
 
     Args:
         rows: Of one annotator, with the column `label`.
+        labels: The classes, which give the order.
     """
     parameters = present_parameters(rows)
     values = values_over_subjects(rows, list(parameters.values()))
     names = {column: name for name, column in parameters.items()}
-    spread = pl.format(" ± {}", pl.col("std").round(3).cast(pl.String)).fill_null("")
-    shown = pl.concat_str(pl.col("mean").round(3).cast(pl.String), spread)
-    wide = values.with_columns(pl.col("column").replace(names), shown.alias("shown")).pivot(
+    shown = [
+        None if mean is None else f"{mean:.3f}" + ("" if std is None else f" ± {std:.3f}")
+        for mean, std in values.select("mean", "std").iter_rows()
+    ]
+    wide = values.with_columns(pl.col("column").replace(names), pl.Series("shown", shown, pl.String)).pivot(
         "column", index="label", values="shown", maintain_order=True
     )
     counts = values.group_by("label", maintain_order=True).agg(pl.col("n_subjects").max())
-    return counts.join(wide, on="label", how="left", maintain_order="left")
+    present = pl.DataFrame({"label": [name for name in labels.names if name in set(rows["label"])]})
+    counted = present.join(counts, on="label", maintain_order="left")
+    return counted.join(wide, on="label", how="left", maintain_order="left")
 
 
 def parameter_figure(rows: pl.DataFrame, labels: LabelMapping) -> Figure | None:

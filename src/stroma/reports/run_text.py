@@ -131,5 +131,5 @@ def learning_caption(run: Run, metrics: pl.DataFrame) -> str:
     best = best_epochs(metrics, "validation_dice")
     if best.is_empty():
         return f"{text}; there was no validation."
-    shown = ", ".join(f"{fold}: {value:.3f} in epoch {epoch}" for fold, epoch, value in best.iter_rows())
+    shown = ", ".join(f"{fold}: {value:.3f} in epoch {epoch + 1}" for fold, epoch, value in best.iter_rows())
     return f"{text}. Highest validation Dice: {shown}."

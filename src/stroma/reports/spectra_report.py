@@ -135,7 +135,8 @@ def _add_parameters(section: ReportSection, rows: pl.DataFrame, labels: LabelMap
         "deviation over subjects.", pdf=True,
     )  # fmt: skip
     section.table(
-        parameter_table(rows), "parameters-mean", caption="Mean ± standard deviation over subjects",
+        parameter_table(rows, labels), "parameters-mean", caption="Mean ± standard deviation over subjects",
+        headers={"label": "Label", "n_subjects": "Subjects", **{name: name for name in present_parameters(rows)}},
     )  # fmt: skip
 
 

@@ -180,7 +180,8 @@ def view_figure(view: View | None, labels: LabelMapping) -> Figure | None:
 
 def _interactive(view: View, names: Sequence[str], labels: LabelMapping) -> Any:
     figure = plotly_figure(
-        xaxis={"title": {"text": view.x_title}}, yaxis={"title": {"text": view.y_title}}, hovermode="closest",
+        xaxis={"title": {"text": view.x_title}, "automargin": True},
+        yaxis={"title": {"text": view.y_title, "standoff": 12}, "automargin": True}, hovermode="closest",
     )  # fmt: skip
     for place, name in enumerate(names):
         rows = view.points.filter(pl.col("label") == name)
