@@ -38,7 +38,9 @@ def test_list_and_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Did you mean" in capsys.readouterr().err
 
 
-def test_an_imported_run_predicts_like_the_original(tmp_path: Path, archive: Path) -> None:
+def test_an_imported_run_predicts_like_the_original(
+    tmp_path: Path, archive: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from stroma.inference.predictor import Predictor
     from stroma.runs.run import Run
 
@@ -57,6 +59,8 @@ def test_an_imported_run_predicts_like_the_original(tmp_path: Path, archive: Pat
     with torch.no_grad():
         torch.testing.assert_close(again(normalised), original(normalised))
     predictor = Predictor.from_run(Run.open(output), device="cpu")
+    assert cli(["predict", str(output)]) == 2  # nobody trained it here: it has no images of its own
+    assert "no run with a study of its own" in capsys.readouterr().err
     image = ArrayImage(cube, path=Path("cube"))
     np.testing.assert_array_equal(predictor.predict_labels(image), wanted)
     assert cli(["models", "import", str(archive), "-o", str(output)]) == 0  # complete: skipped

@@ -124,7 +124,7 @@ def predict(options: PredictOptions) -> VerbResult:
         options: What to predict, with what, and where to.
     """
     require("torch", extra="learn", feature="prediction")
-    if not options.inputs and options.source.run is None:
+    if not options.inputs and not _has_study(options.source.run):
         raise UsageError(
             "is no run with a study of its own, so there is nothing to predict",
             where=options.model,
@@ -166,6 +166,11 @@ def predict(options: PredictOptions) -> VerbResult:
         next=() if options.inputs else (f"stroma evaluate {options.model} --images {options.images}",),
         clock=clock,
     )
+
+
+def _has_study(run: Run | None) -> bool:
+    """Whether a run was trained here, on a study of its own; imported runs name none."""
+    return run is not None and (run.folder / "splits.parquet").is_file()
 
 
 def _remarks(card: ModelCard, warnings: Sequence[str]) -> list[str]:
