@@ -73,3 +73,10 @@ def test_masks_of_any_integer_type_are_translated_alike(kind: type) -> None:
     np.testing.assert_array_equal(labels.from_source(mask), [[1, 0], [IGNORE, 1]])
     assert labels.from_source(mask).dtype == np.uint8
     assert labels.from_source(mask[:0]).shape == (0, 2)
+
+
+def test_more_classes_than_a_mask_can_hold_are_told() -> None:
+    names = [f"cell {i}" for i in range(256)]
+    assert len(LabelMapping.of(names[:255])) == 255
+    with pytest.raises(InvalidData, match=r"256 classes \(cell 0, cell 1, cell 2, …\).* the 255 .*one class"):
+        LabelMapping.of(names)

@@ -169,8 +169,18 @@ class LabelMapping(Section):
 
     @classmethod
     def of(cls, names: Iterable[str], **more: Any) -> Self:
-        """A mapping of `names` in the given order."""
-        return cls(names=tuple(names), **more)
+        """A mapping of `names` in the given order.
+
+        Raises:
+            InvalidData: more names than a mask of 8 bits can hold.
+        """
+        given = tuple(names)
+        if len(given) > IGNORE:
+            raise InvalidData(
+                f"{len(given):,} classes ({', '.join(given[:3])}, …) are more than the {IGNORE} that a mask can hold",
+                next_step="If these are names of single objects, give those that belong together one class",
+            )
+        return cls(names=given, **more)
 
 
 def distinct_colours(count: int) -> list[str]:
