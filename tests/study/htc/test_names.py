@@ -30,7 +30,14 @@ def test_other_texts_are_no_names(text: str) -> None:
 
 def test_a_timestamp_is_a_time_or_none() -> None:
     assert str(parse_timestamp("2021_04_15_09_22_02")) == "2021-04-15 09:22:02"
-    assert parse_timestamp("2021_13_15_09_22_02") is None
+    for text in (
+        "2021_13_15_09_22_02",
+        "2021_04_15_24_00_00",
+        "2021_04_15_09_22",
+        "2021-04-15 09:22:02",
+        "٢021_04_15_09_22_02",
+    ):
+        assert parse_timestamp(text) is None
 
 
 def test_keys_of_the_patient_file_are_identifying_however_written() -> None:

@@ -61,7 +61,7 @@ def join_meta_table(scan: Scan, listing: Listing, folder: str, *, with_identifie
         folder: Relative to the root.
         with_identifiers: Whether columns that could name a patient are added too.
     """
-    paths = [path for path in listing.files if path.startswith(f"{folder}/") and path.endswith(_ENDING)]
+    paths = [path for path in listing.files if path.endswith(_ENDING) and path.startswith(f"{folder}/")]
     if not paths:
         return scan
     if len(paths) > 1:

@@ -40,7 +40,7 @@ def annotations_in(listing: Listing, folder: str, problems: list[Problem]) -> di
 
 
 def _files(files: Iterable[str], folder: str) -> list[str]:
-    return [path for path in files if path.startswith(f"{folder}/") and path.endswith(_SUFFIX)]
+    return [path for path in files if path.endswith(_SUFFIX) and path.startswith(f"{folder}/")]
 
 
 def read_segmentation(path: Path, annotation: str, labels: LabelMapping) -> tuple[NDArray[np.uint8], int]:

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from stroma.core.clock import stage
+from stroma.core.collector import paused_collector
 from stroma.core.errors import StromaError, nearest
 from stroma.study.htc.camera_log import parse_camera_log
 from stroma.study.htc.identifiers import is_identifying
@@ -55,6 +56,7 @@ class Folder:
         return f"{self.path}/{file}" if self.path else file
 
 
+@paused_collector()
 def scan_recordings(
     listing: Listing,
     folders: Iterable[Folder],
@@ -108,12 +110,13 @@ def _read(
     with_identifiers: bool,
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """What is known of a recording and what its files say of it, or None when it has no usable cube."""
-    if not folder.cube_path and folder.cube not in folder.files:
+    cube = folder.cube
+    if not folder.cube_path and cube not in folder.files:
         others = [file for file in folder.files if file.endswith(CUBE)]
         hint = f", only {others[0]}" if others else ""
-        problems.append(Problem(folder.path, f"has no cube {folder.cube}{hint}; the image is left out"))
+        problems.append(Problem(folder.path, f"has no cube {cube}{hint}; the image is left out"))
         return None
-    path = folder.cube_path or folder.inside(folder.cube)
+    path = folder.cube_path or folder.inside(cube)
     log = _camera_log(listing, folder, problems)
     if log and not log.get("Camera_CamID"):
         file = folder.inside(f"{folder.timestamp}_meta.log")
@@ -128,7 +131,7 @@ def _read(
     }
     if settings.shape is not None:
         height, width, channels = settings.shape
-        size, needed = folder.files.get(folder.cube), 12 + 4 * height * width * channels
+        size, needed = folder.files.get(cube), 12 + 4 * height * width * channels
         if size is not None and size != needed:
             message = f"is {size:,} bytes, a cube of {width}×{height}×{channels} needs {needed:,}"
             problems.append(Problem(path, f"{message}; the image is left out"))
@@ -215,10 +218,10 @@ def _drawn_masks(
     """One row for each `<timestamp>#<layer>#<annotator>#<label>#binary.png`, and each NRRD file not in `known`."""
     in_htc = known[1] if known else ()
     for file in folder.files:
-        if not file.startswith("annotations/") or is_hidden(file):
+        if not file.startswith("annotations/") or "#" not in file or is_hidden(file):
             continue
         parts = file.removeprefix("annotations/").split("#")
-        if len(parts) > 1 and parts[0] != folder.timestamp and folder.cube_path == "":
+        if parts[0] != folder.timestamp and folder.cube_path == "":
             problems.append(Problem(folder.inside(file), "is an annotation of another recording; it is left out"))
         elif len(parts) == 5 and parts[4] == "binary.png":
             _, layer, annotator, label, _ = parts
@@ -238,7 +241,7 @@ def _drawn_masks(
                 "kind": "mask-mitk",
                 "path": folder.inside(file),
             }
-        elif len(parts) > 1 and not _is_companion(parts, folder.files, known):
+        elif not _is_companion(parts, folder.files, known):
             problems.append(
                 Problem(folder.inside(file), "is an annotation of a kind that is not read; it is left out")
             )
