@@ -302,3 +302,64 @@ def test_many_labels_without_a_finding_are_counted_in_the_sentence() -> None:
     text = sentence(compare_groups(values_of(table, by="label"), paired=True), "fraction", by="label")
     assert "fraction differed in 1, label 0 (0.3" in text
     assert "and not significantly in the other 9 (p " in text
+
+
+def test_a_finding_whose_shift_is_zero_for_ties_is_still_told_as_one() -> None:
+    """Fractions that are mostly 0: the median of all differences is 0 though one group is larger."""
+    table = rows(*((f"a{i}", "x", 0.0) for i in range(20)), *((f"b{i}", "y", max(0.0, i - 11)) for i in range(20)))
+    comparison = compare_groups(values_of(table))
+    row = comparison.table.row(0, named=True)
+    assert row["p"] < 0.01 and row["difference"] == 0
+    text = sentence(comparison, "fraction")
+    assert text.startswith("Fraction was higher in y (mean 1.80, SD 2.71) than in x (mean 0, SD 0) (in 40 subjects")
+
+
+def test_the_sentence_of_several_labels_says_which_way_differences_count() -> None:
+    table = measured({"before": 0.0, "after": 0.3}, labels=("liver", "spleen"))
+    comparison = compare_groups(values_of(table, by="label"), groups=["before", "after"], paired=True)
+    text = sentence(comparison, "value", by="label")
+    assert "paired t-test" not in text and "; Hodges-Lehmann shift after minus before; Holm-corrected" in text
+
+
+def test_few_subjects_in_one_of_three_groups_leave_the_pairs_of_the_others() -> None:
+    table = rows(
+        *((f"a{i}", "a", i) for i in range(5)), *((f"b{i}", "b", i + 10) for i in range(5)), ("c", "c", 3),
+    )  # fmt: skip
+    text = sentence(compare_groups(values_of(table)), "value")
+    assert text == (
+        "Value could not be compared between a, b and c together: fewer than 2 subjects in 'c'; of single pairs it "
+        "differed between a and b (10.0 [95 % CI 7.00 to 13.0], p = 0.008), Holm-corrected p over 1 pair."
+    )
+
+
+def test_a_label_that_cannot_be_tested_does_not_count_when_the_test_is_chosen() -> None:
+    """Six pairs reach 0.031, too much after a correction over two labels; one of the two has a single subject."""
+    table = measured({"a": 0.0, "b": 0.3}, subjects=6, labels=("liver", "spleen"))
+    table = table.filter((pl.col("label") == "liver") | (pl.col("subject_id") == "P00"))
+    assert compare_groups(values_of(table, by="label"), paired=True).method == "rank"
+
+
+def test_t_tests_of_few_subjects_say_what_they_rest_on() -> None:
+    comparison = compare_groups(values_of(measured({"a": 0.0, "b": 0.3}, subjects=3)), paired=True)
+    assert comparison.reason.endswith(
+        "gives p = 0.25 at least; t-tests take values for normal, which so few cannot show"
+    )
+
+
+def test_sources_of_other_parameters_do_not_matter_and_those_of_the_value_do() -> None:
+    table = pl.DataFrame(
+        {
+            "subject_id": ["A", "A", "B", "B"],
+            "group": ["x", "y"] * 2,
+            "median_sto2": [0.1, 0.2, 0.3, 0.5],
+            "median_thi": [0.1, 0.2, 0.3, 0.5],
+            "n_pixels": [1, 2, 3, 4],
+            "parameters": ["StO2: camera; THI: published formula"] * 2 + ["StO2, OHI, THI: camera"] * 2,
+        }
+    )
+    for value in ("median_sto2", "n_pixels"):
+        assert len(subject_values(table, value, "group").table) == 4
+    with pytest.raises(InvalidData, match="source of THI is camera, published formula") as error:
+        subject_values(table, "median_thi", "group")
+    chosen = filter_rows(table, str(error.value).split('--where "')[1].rsplit('"', 1)[0])
+    assert len(subject_values(chosen, "median_thi", "group").table) == 2

@@ -10,7 +10,7 @@ from scipy import stats
 from stroma.evaluation.comparison import compare_groups
 from stroma.evaluation.mean_tests import paired_t, welch_t
 from stroma.evaluation.rank_intervals import rank_biserial_interval
-from stroma.evaluation.rank_tests import rank_sum, signed_rank
+from stroma.evaluation.rank_tests import friedman, kruskal, rank_sum, signed_rank
 from stroma.evaluation.subjects import subject_values
 
 TRIALS = 400
@@ -125,6 +125,29 @@ def test_intervals_of_rank_correlations_hold_the_truth_also_of_few_subjects(n: i
         truth = correlations(40_000, shift).mean()
         limits = [rank_biserial_interval(found, n, m) for found in correlations(2000, shift)]
         assert np.mean([low <= truth <= high for low, high in limits]) > 0.935
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("step", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("count", [4, 9])
+def test_intervals_of_kendalls_w_and_epsilon_hold_the_truth_of_the_population(count: int, step: float) -> None:
+    """The bootstrap intervals of before held it in 48 to 98 %, fewest where the effect is large."""
+    rng = np.random.default_rng(round(10 * step))
+    means, trials = np.arange(3) * step, 200
+
+    def concordance(subjects: int) -> float:
+        ranks = stats.rankdata(rng.normal(size=(subjects, 3)) + means, axis=1)
+        return float(((ranks.mean(axis=0) - 2) ** 2).sum() / 2)
+
+    large = stats.rankdata(rng.normal(size=(20_000, 3)) + means)
+    between = 20_000 * ((large.reshape(-1, 3).mean(axis=0) - large.mean()) ** 2).sum()
+    truths = {"W": concordance(100_000), "ε²": between / ((large - large.mean()) ** 2).sum()}
+    held = dict.fromkeys(truths, 0)
+    for _ in range(trials):
+        values = rng.normal(size=(count, 3)) + means
+        for name, found in (("W", friedman(values)), ("ε²", kruskal(list(values.T)))):
+            held[name] += found.effect_low - 0.001 <= truths[name] <= found.effect_high + 0.001
+    assert min(held.values()) / trials > 0.91
 
 
 @pytest.mark.proof

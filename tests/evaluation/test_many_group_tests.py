@@ -141,8 +141,8 @@ def test_five_subjects_a_group_are_enough_for_chi_square_and_four_are_not() -> N
     assert kruskal(four).p != pytest.approx(stats.kruskal(*four).pvalue)
 
 
-def test_the_effect_of_groups_that_do_not_vary_has_no_width() -> None:
+def test_the_effect_of_groups_that_do_not_vary_has_a_width_as_few_subjects_say_little() -> None:
     """Every bootstrap sample is the sample: 3 groups of 5 equal values, ε² = H / (n - 1)."""
     result = kruskal([np.full(5, value) for value in (1.0, 2.0, 3.0)])
     assert result.effect == pytest.approx(result.statistic / 14)
-    assert (result.effect_low, result.effect_high) == pytest.approx((result.effect, result.effect))
+    assert 0 < result.effect_low < 0.95 * result.effect and result.effect_high == 1

@@ -211,3 +211,10 @@ def test_errors_say_the_next_step(
 ) -> None:
     assert run(["stats", str(parameters), *arguments]) == code
     assert message in capsys.readouterr().err
+
+
+def test_labels_that_are_joined_without_being_asked_for_are_told(parameters: Path) -> None:
+    told = "2 values of label_name are joined into one value of each image or subject; --by label_name compares each"
+    assert told in stats(options(parameters, by=None)).lines
+    assert told not in stats(options(parameters)).lines
+    assert told not in stats(options(parameters, by=None, where="label_name = 'liver'")).lines

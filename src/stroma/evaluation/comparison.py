@@ -210,7 +210,7 @@ def _choose(
         return method, "as asked for"
     if len(groups) > 2:
         return "rank", "more than two groups"
-    worst, where = 0.0, ""
+    worst, where, family = 0.0, "", 0
     for label in labels:
         if paired:
             count = len(label.complete())
@@ -218,13 +218,14 @@ def _choose(
         else:
             n, m = (len(label.groups[group]) for group in groups)
             smallest, tested = smallest_rank_sum_p(n, m), min(n, m) >= 2
+        family += tested
         if tested and smallest > worst:
             worst, where = smallest, label.name
-    family = len(labels)
     named = f" of '{where}'" if where else ""
     least = f"a rank test of so few subjects{named} gives p = {worst * family:.2g} at least"
     if worst * family > alpha:
-        return "t", least + (f", corrected over {family} labels" if family > 1 else "")
+        corrected_over = f", corrected over {family} labels" if family > 1 else ""
+        return "t", f"{least}{corrected_over}; t-tests take values for normal, which so few cannot show"
     return "rank", "enough subjects for rank tests"
 
 

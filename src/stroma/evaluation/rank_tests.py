@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from stroma.evaluation.pairwise import Differences, WalshAverages, median_and_limits
-from stroma.evaluation.rank_intervals import rank_biserial_interval
+from stroma.evaluation.rank_intervals import concordance_interval, rank_biserial_interval, ranked_variance_interval
 from stroma.evaluation.test_result import TestResult
 
 Values = NDArray[np.float64]
@@ -23,6 +23,9 @@ _SHIFT = "Hodges-Lehmann shift"
 _EFFECT = "rank-biserial correlation"
 _PERMUTATIONS = 20_000
 _BOOTSTRAPS, _BOOTSTRAPS_OF_MANY, _MANY = 2_000, 500, 10_000
+_FEW = 300
+"""Values up to which intervals of W and ε² come from the profile that was found, beyond from bootstrap samples."""
+
 _AT_ONCE = 2_000_000
 """Values that are drawn at once for permutations and bootstrap samples."""
 
@@ -132,7 +135,8 @@ def friedman(values: Values, seed: int = 0, confidence: float = 0.95) -> TestRes
     """Friedman's test of three and more groups in the same subjects (Friedman 1937), with Kendall's W.
 
     The p-value is that of 20,000 seeded permutations within subjects for up to 15 subjects, else of χ². The interval
-    of W is the percentile interval of 2,000 seeded bootstrap samples of subjects.
+    of W is that of `concordance_interval` for up to 300 values, else the percentile interval of 2,000 seeded
+    bootstrap samples of subjects.
 
     Args:
         values: (subjects, groups).
@@ -153,11 +157,14 @@ def friedman(values: Values, seed: int = 0, confidence: float = 0.95) -> TestRes
         )
     else:
         p = float(stats.chi2.sf(statistic, k - 1))
-    samples = _drawn(
-        _bootstraps(n * k), n * k, lambda size: _friedman_statistics(ranks[rng.integers(0, n, (size, n))])
-    )
-    samples /= n * (k - 1)
-    low, high = np.nanpercentile(samples, [50 - 50 * confidence, 50 + 50 * confidence])
+    if n * k <= _FEW:
+        low, high = concordance_interval(ranks, confidence)
+    else:
+        samples = _drawn(
+            _bootstraps(n * k), n * k, lambda size: _friedman_statistics(ranks[rng.integers(0, n, (size, n))])
+        )
+        samples /= n * (k - 1)
+        low, high = np.nanpercentile(samples, [50 - 50 * confidence, 50 + 50 * confidence])
     return TestResult(
         FRIEDMAN, p=p, statistic=statistic, df=k - 1, effect_name="Kendall's W", effect=statistic / (n * (k - 1)),
         effect_low=float(low), effect_high=float(high),
@@ -168,7 +175,8 @@ def kruskal(groups: Sequence[Values], seed: int = 0, confidence: float = 0.95) -
     """Test of Kruskal and Wallis (1952) of three and more groups of different subjects, with ε² = H / (N - 1).
 
     The p-value is that of 20,000 seeded permutations where a group has fewer than 5 subjects, else of χ². The
-    interval of ε² is the percentile interval of 2,000 seeded bootstrap samples of subjects within the groups.
+    interval of ε² is that of `ranked_variance_interval` for up to 300 values, else the percentile interval of 2,000
+    seeded bootstrap samples of subjects within the groups.
 
     Args:
         groups: Values of each group, a subject each.
@@ -197,8 +205,11 @@ def kruskal(groups: Sequence[Values], seed: int = 0, confidence: float = 0.95) -
         drawn = [group[rng.integers(0, len(group), (size, len(group)))] for group in groups]
         return _kruskal_statistics(stats.rankdata(np.concatenate(drawn, axis=1), axis=1), member)
 
-    samples = _drawn(_bootstraps(len(values)), len(values), sample) / (len(values) - 1)
-    low, high = np.nanpercentile(samples, [50 - 50 * confidence, 50 + 50 * confidence])
+    if len(values) <= _FEW:
+        low, high = ranked_variance_interval(ranks, sizes, confidence)
+    else:
+        samples = _drawn(_bootstraps(len(values)), len(values), sample) / (len(values) - 1)
+        low, high = np.nanpercentile(samples, [50 - 50 * confidence, 50 + 50 * confidence])
     return TestResult(
         KRUSKAL, p=p, statistic=statistic, df=len(groups) - 1, effect_name="ε²", effect=statistic / (len(values) - 1),
         effect_low=float(low), effect_high=float(high),

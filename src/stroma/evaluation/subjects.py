@@ -10,6 +10,7 @@ from typing import Literal
 import polars as pl
 
 from stroma.core.errors import InvalidData, UsageError, nearest
+from stroma.study.median_rows import PARAMETER_COLUMNS
 
 Aggregate = Literal["mean", "median"]
 SUBJECT_VALUES_FORMAT = "subject-values/1"
@@ -25,7 +26,7 @@ SUBJECT_VALUES_SCHEMA: dict[str, pl.DataType] = {
 
 `n_images` is null for tables without `image_id`.
 """
-_KINDS = ("scope", "metric", "convention", "layer", "annotator", "parameters")
+_KINDS = ("scope", "metric", "convention", "layer", "annotator")
 """Columns that say what a row is: rows that differ in them are not values of one thing."""
 
 
@@ -103,6 +104,7 @@ def subject_values(
                 next_step="Choose a column of texts or numbers",
             )
     _check_kinds(table, {group, by or ""}, where)
+    _check_source(table, value, {group, by or ""}, where)
     wanted = {name: table[name].cast(pl.String) for name in columns[1:]}
     rows = pl.DataFrame(
         {
@@ -170,6 +172,25 @@ def _check_kinds(table: pl.DataFrame, used: set[str], where: Path | str) -> None
                 where=where,
                 next_step=f"Choose one: --where \"{column} = '{found[0]}'\"",
             )
+
+
+def _check_source(table: pl.DataFrame, value: str, used: set[str], where: Path | str) -> None:
+    """A tissue parameter of several sources is not one value; where other parameters come from does not matter."""
+    parameter = {f"{kind}_{column}": name for name, column in PARAMETER_COLUMNS.items() for kind in ("median", "std")}
+    if value not in parameter or "parameters" not in table.columns or "parameters" in used:
+        return
+    name = parameter[value]
+    with_source = rf"(?:^|; )(?:[^;:]*, )?{name}(?:, [^;:]*)?: ([^;]*)"
+    rows = table.filter(pl.col(value).is_not_null()).select("parameters")
+    found = rows.with_columns(pl.col("parameters").str.extract(with_source).alias("source")).unique().drop_nulls()
+    sources = found["source"].unique().sort().to_list()
+    if len(sources) > 1:
+        texts = ", ".join(f"'{text}'" for text in found.filter(source=sources[0])["parameters"].sort())
+        raise InvalidData(
+            f"holds values that are not comparable: the source of {name} is {', '.join(sources)}",
+            where=where,
+            next_step=f'Choose one: --where "parameters IN ({texts})"',
+        )
 
 
 def _complete_rows(

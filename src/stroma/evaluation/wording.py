@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,14 +96,16 @@ def sentence(comparison: Comparison, value: str, *, by: str | None = None, alpha
 def _single(row: Mapping[str, Any], comparison: Comparison, value: str, alpha: float) -> str:
     if row["p"] is None:
         return f"{_sentence_case(value)} could not be compared: {row['note']}."
-    a, b = (_group(row, side, comparison) for side in "ab")
+    by_median = comparison.method == "rank" and row["median_a"] != row["median_b"]
+    a, b = (_group(row, side, by_median=by_median) for side in "ab")
     people = (
         f"in {plural(row['n_a'], 'subject')} compared with themselves"
         if comparison.paired
         else f"in {plural(row['n_subjects'], 'subject')}, {row['n_a']} and {row['n_b']} of them"
     )
-    if row["p"] <= alpha and row["difference"]:
-        verdict = "higher" if row["difference"] > 0 else "lower"
+    direction = row["difference"] or row["effect"]  # ties can make the median of the differences 0
+    if row["p"] <= alpha and direction:
+        verdict = "higher" if direction > 0 else "lower"
         start = f"{_sentence_case(value)} was {verdict} in {b} than in {a}"
     else:
         start = f"{_sentence_case(value)} did not differ significantly between {a} and {b}"
@@ -111,8 +114,8 @@ def _single(row: Mapping[str, Any], comparison: Comparison, value: str, alpha: f
     return f"{start} ({'; '.join([*parts, row['test'], p_text(row['p'])])})."
 
 
-def _group(row: Mapping[str, Any], side: str, comparison: Comparison) -> str:
-    if comparison.method == "rank":
+def _group(row: Mapping[str, Any], side: str, *, by_median: bool) -> str:
+    if by_median:
         return f"{row[f'group_{side}']} (median {number(row[f'median_{side}'])})"
     spread = row[f"sd_{side}"]
     return f"{row[f'group_{side}']} (mean {number(row[f'mean_{side}'])}" + (
@@ -133,29 +136,38 @@ def _several(
     rest = [row for row in tested if row["p_corrected"] > alpha]
     groups = _listed(list(comparison.groups))
     p_values = "p" if comparison.correction == "none" else f"{_CORRECTIONS[comparison.correction]}-corrected p"
+    between = [p for p in pairs if p["p_corrected"] is not None and p["p_corrected"] <= alpha]
+    named = _listed([f"{p['group_a']} and {p['group_b']} ({_short(p)})" for p in between])
+    over = f"{p_values} over {plural(sum(p['p'] is not None for p in pairs), 'pair')}"
+    if not tested:  # all groups together; a pair could be, or there would be no comparison
+        start = f"{_sentence_case(value)} could not be compared between {groups} together: {rows[0]['note']}"
+        differed = f"it differed between {named}, {over}" if between else "it differed significantly between none"
+        return f"{start}; of single pairs {differed}."
     several = f" over {len(tested)} comparisons" if comparison.correction != "none" and len(tested) > 1 else ""
     least, most = (f(row["n_subjects"] for row in tested) for f in (min, max))
     people = plural(most, "subject") if least == most else f"{least} to {most} subjects"
-    test = tested[0]["test"] if tested else ""
+    test = tested[0]["test"]
     who = people + (" compared with themselves" if comparison.paired else "")
-    how = f"{who}; {test}; {p_values}{several}"
+    difference = next((row["difference_name"] for row in tested if row["difference_name"]), None)
+    way = f"{difference} {comparison.groups[1]} minus {comparison.groups[0]}; " if difference and not pairs else ""
+    how = f"{who}; {test}; {way}{p_values}{several}"
     if by is None:
         row = tested[0]
         verdict = "differed" if found else "did not differ significantly"
         text = (
             f"{_sentence_case(value)} {verdict} between {groups} ({who}; {test}; {p_text(row['p'])}{_together(row)}"
         )
-        between = [p for p in pairs if p["p_corrected"] is not None and p["p_corrected"] <= alpha]
-        named = _listed([f"{p['group_a']} and {p['group_b']} ({_short(p)})" for p in between])
-        pairwise = f", namely between {named}, {p_values} over {len(pairs)} pairs." if found and between else "."
+        pairwise = f", namely between {named}, {over}." if found and between else "."
         return f"{text}){pairwise}"
     names = _listed([f"{label_title(row['by'], by)} ({_short(row)})" for row in found])
     start = f"Of {len(tested)} values of {by} compared between {groups} ({how})"
     verdict = f"{value} differed in {len(found)}, {names}" if found else f"{value} differed significantly in none"
     others = _listed([f"{label_title(row['by'], by)} ({p_text(row['p_corrected'])})" for row in rest])
     if len(rest) > _MOST_OTHERS:
-        least = min(row["p_corrected"] for row in rest)
-        others = f"the other {len(rest)} ({p_text(least).replace('=', '≥' if least < 0.995 else '=')})"
+        smallest = min(row["p_corrected"] for row in rest)
+        steps = 100 if smallest >= 0.1 else 1000  # rounded down: none of them is smaller
+        shown = p_text(math.floor(smallest * steps + 1e-9) / steps)
+        others = f"the other {len(rest)} ({shown.replace('=', '≥' if smallest < 1 else '=')})"
     return f"{start}, {verdict}" + (f", and not significantly in {others}." if found and rest else ".")
 
 
@@ -215,7 +227,7 @@ def method_text(comparison: Comparison, aggregate: str) -> str:
     test = {"rank": "rank tests", "t": "t-tests", "mixed": MIXED}.get(comparison.method, "")
     return (
         f"Rows were joined {first} ({aggregate}), so each subject counts once in a group. "
-        f"Tests: {test} ({comparison.reason}). Two-sided; intervals of 95 %; "
+        f"Tests: {test} ({comparison.reason}). Two-sided; intervals of 95 %, each by itself; "
         f"{_CORRECTIONS[comparison.correction]} correction over all labels and pairs."
     )
 

@@ -27,6 +27,9 @@ from stroma.evaluation.wording import comparison_lines, method_text, readable_ta
 from stroma.reports.comparison import MOST_PANELS, comparison_figure
 from stroma.reports.page import Report, write_csv
 
+_LABELS = ("label_name", "label", "class", "cluster")
+"""Columns of our tables that say what a row is about."""
+
 
 class StatsOptions(VerbOptions):
     """Options of `stroma stats`."""
@@ -115,7 +118,19 @@ def _read(options: StatsOptions) -> tuple[pl.DataFrame, list[str]]:
     if {"scope", "metric", "image_id"} <= set(table.columns) and table["scope"].n_unique() > 1:
         table = table.filter(pl.col("scope") == "image")
         chosen.append("of the scores, those of images are used")
-    return table, chosen
+    return table, [*chosen, *_joined(table, {options.value, options.group, options.subject, options.by})]
+
+
+def _joined(table: pl.DataFrame, used: set[str | None]) -> list[str]:
+    """What becomes one value though it is of several labels, where nobody asked for each."""
+    if used & set(_LABELS):
+        return []
+    counts = {name: table[name].drop_nulls().n_unique() for name in _LABELS if name in table.columns}
+    return [
+        f"{count} values of {name} are joined into one value of each image or subject; --by {name} compares each"
+        for name, count in counts.items()
+        if count > 1
+    ][:1]
 
 
 def _drawn(comparison: Comparison) -> str:
