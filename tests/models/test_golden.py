@@ -61,6 +61,30 @@ def test_htc_image_from_an_archive(tmp_path: Path, modality: str) -> None:
     check(model, o.pattern(1, channels, 96, 128), "htc_models.npz", f"image_{modality}", 4)
 
 
+@pytest.mark.parametrize(
+    ("modality", "spread", "values"),
+    [
+        ("hsi", 4424.821663, [11205.313920, 12600.294319, 13693.291693]),
+        pytest.param("tpi", 1272.164051, [3210.069506, 3675.952866, 3414.544606], marks=pytest.mark.proof),
+        pytest.param("rgb", 145.771729, [275.855425, 307.245898, 310.157543], marks=pytest.mark.proof),
+    ],
+)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_htc_image_in_float64_does_not_depend_on_threads(
+    tmp_path: Path, modality: str, spread: float, values: list[float], threads: int
+) -> None:
+    """Where float32 says nothing about these weights, float64 does: the numbers of imsy-htc 0.0.23 in float64."""
+    channels = MODALITIES[modality][1]
+    run = o.htc_run(
+        tmp_path / "run", {"fold_0": o.golden_state(f"htc_image_{modality}")}, o.htc_config("image", channels)
+    )
+    torch.set_num_threads(threads)
+    with torch.inference_mode():
+        found = stroma.load_model(run).double()(o.pattern(1, channels, 96, 128).double())
+    assert found.std(correction=0).item() == pytest.approx(spread, rel=1e-6)
+    assert found[0, 7, 40, 50:53].tolist() == pytest.approx(values, rel=1e-6)
+
+
 @pytest.mark.parametrize("modality", ["hsi", "tpi", "rgb"])
 def test_htc_pixel_from_the_weights_folder_by_name(tmp_path: Path, modality: str) -> None:
     suffix, channels = MODALITIES[modality]

@@ -54,7 +54,7 @@ def export_weights(options: ExportOptions) -> VerbResult:
     example = torch.rand((2, description.channels, options.height, options.width), generator=generator)
     if options.dry_run:
         return VerbResult(lines=[f"would export {description.model.name} to {options.output}"])
-    error = export_model(network, options.output, example, options.format)
+    check = export_model(network, options.output, example, options.format)
     card = {
         "format": options.format,
         "input": ["batch", description.channels, options.height, options.width],
@@ -63,7 +63,20 @@ def export_weights(options: ExportOptions) -> VerbResult:
         "class_names": list(description.class_names),
         "prepare": None if description.prepare is None else description.prepare.model_dump(mode="json"),
         "licence": description.published.licence if description.published else None,
-        "largest_relative_difference": error,
+        "largest_relative_difference": check.difference,
+        "compared_in": check.computed_in,
+        **({} if check.rounding is None else {"float32_differs_from_float64_by": check.rounding}),
     }
     write_json(options.output.with_name(f"{options.output.name}.json"), card)
-    return VerbResult(output=options.output, summary={"largest relative difference": f"{error:.2g}"}, done=1)
+    remarks = []
+    if check.rounding is not None:
+        remarks = [
+            f"warning: with these weights float32 itself differs from float64 by {check.rounding:.2g} (relative), so "
+            "other programs will give other values; the file's computation was compared in float64"
+        ]
+    return VerbResult(
+        output=options.output,
+        lines=remarks,
+        summary={"largest relative difference": f"{check.difference:.2g}"},
+        done=1,
+    )
