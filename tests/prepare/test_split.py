@@ -1,6 +1,7 @@
 """`stroma split`: show, check and write divisions."""
 
 import json
+import shlex
 from pathlib import Path
 
 import polars as pl
@@ -104,6 +105,11 @@ def test_labels_that_a_fold_lacks_are_warned_of(tmp_path: Path) -> None:
         ({"test_subjects": ("P9",)}, UsageError, "no subject 'P9'"),
         ({"output": Path("a.txt")}, ConfigError, "'.txt' is no kind of file"),
         ({"file": Path("x.csv"), "folds": 3}, UsageError, "so --folds has no meaning"),
+        (
+            {"test_subjects": ("P000",), "hidden_subjects": ("P000",)},
+            ConfigError,
+            "^stroma split: the subject .P000. is in test_subjects and in hidden_subjects",
+        ),
     ],
 )
 def test_errors_say_the_next_step(study: Path, options: dict[str, object], error: type, message: str) -> None:
@@ -116,3 +122,21 @@ def test_a_study_without_a_rule_can_be_divided(tmp_path: Path) -> None:
     head, _, _ = path.read_text(encoding="utf-8").partition("splits:")
     path.write_text(head, encoding="utf-8")
     assert len(pl.DataFrame(split(SplitOptions(study=path, folds=2)).details["sets"])) == 4
+
+
+def test_a_division_that_was_only_tried_says_how_to_keep_it(study: Path) -> None:
+    result = split(SplitOptions(study=study, scheme="nested", outer_folds=2, folds=2, stratify="label-sets"))
+    line = result.next[0]
+    assert line.startswith(f"in {study}: splits: {{scheme: nested, folds: 2, stratify: label-sets, outer_folds: 2")
+    head = study.read_text(encoding="utf-8").split("splits:")[0]
+    study.write_text(f"{head}{line.split(': ', 1)[1]}\n", encoding="utf-8")
+    kept = split(SplitOptions(study=study))
+    assert kept.details == result.details
+    assert kept.next == [f"stroma train {shlex.quote(str(study))} -o runs/first"]
+
+
+def test_a_fold_without_validation_is_warned_of(study: Path, tmp_path: Path) -> None:
+    table = pl.DataFrame({"image_id": list(open_study(study)), "role": "train"})
+    table.write_csv(tmp_path / "all.csv")
+    lines = split(SplitOptions(study=study, file=tmp_path / "all.csv")).lines
+    assert "warning: no validation image in fold_0: nothing says which epoch is the best" in lines

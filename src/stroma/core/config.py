@@ -139,6 +139,8 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> str:
     if detail["type"] == "missing":
         return f"the key '{key}' is missing"
     message = detail["msg"].removeprefix("Value error, ")
+    if not location:  # of all keys together: the whole configuration is no value to show
+        return message
     shown = repr(detail["input"])
     shown = shown if len(shown) <= 60 else shown[:57] + "…"
     return f"'{key}' is {shown}: {message[0].lower()}{message[1:]}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import polars as pl
+import yaml
 from pydantic import Field
 
 from stroma.core.config import build, to_plain
@@ -24,7 +25,7 @@ from stroma.study.division import divide, image_labels
 from stroma.study.htc.specs import DataSpec, read_data_spec, write_data_specs
 from stroma.study.schema import SPLITS_FORMAT
 from stroma.study.selection import Where
-from stroma.study.split_summary import missing_labels, split_table
+from stroma.study.split_summary import missing_labels, missing_sets, split_table
 from stroma.study.splits import Splits
 from stroma.study.study import Study, open_study
 
@@ -77,7 +78,8 @@ def split(options: SplitOptions) -> VerbResult:
     labels = image_labels(study, splits.table["image_id"].unique().sort().to_list(), read=True)
     table = split_table(splits, study.catalog, labels if len(labels) else None)
     names = [name for name in table.columns[6:] if f"{name} subjects" in table.columns]
-    lines = [*_lines(table, names), *(f"warning: {text}" for text in missing_labels(table, names))]
+    warnings = [*missing_sets(table), *missing_labels(table, names)]
+    lines = [*_lines(table, names), *(f"warning: {text}" for text in warnings)]
     written: list[Path] = []
     if options.output is not None and not options.dry_run:
         written = _write(options.output, spec or DataSpec(splits), to_plain(rule), overwrite=options.overwrite)
@@ -86,7 +88,7 @@ def split(options: SplitOptions) -> VerbResult:
         output=written[0] if written else None,
         lines=[f"{plural(len(study.catalog), 'image')} of {study.describe_subjects()}", *lines],
         details={"sets": table.to_dicts()},
-        next=_next(options, study.path, written),
+        next=_next(options, study, rule, written),
     )
 
 
@@ -159,16 +161,24 @@ def _plain(text: str) -> str:
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)
 
 
-def _next(options: SplitOptions, study: Path, written: Sequence[Path]) -> list[str]:
+def _next(options: SplitOptions, study: Study, rule: SplitRule, written: Sequence[Path]) -> list[str]:
     train = f"stroma train {shlex.quote(str(options.study))} -o runs/first"
     file = written[0] if written else options.file
+    if file is None and rule != study.config.splits:  # it was only tried
+        return [f"in {study.path}: splits: {_flow(rule)}", train]
     if file is None:
         return [train]
     if len(written) > 1:
         file = file.with_name(file.name.replace("_nested-0-", "_nested-*-"))
-    relative = Path(os.path.relpath(file.resolve(), study.parent.resolve())).as_posix()
+    relative = Path(os.path.relpath(file.resolve(), study.path.parent.resolve())).as_posix()
     setting = shlex.quote(f"data.splits={json.dumps(file.as_posix(), ensure_ascii=False)}")
     return [
-        f"in {study}: splits: {{from: file, file: {json.dumps(relative, ensure_ascii=False)}}}",
+        f"in {study.path}: splits: {{from: file, file: {json.dumps(relative, ensure_ascii=False)}}}",
         f"{train} --set {setting}",
     ]
+
+
+def _flow(rule: SplitRule) -> str:
+    """What differs from the defaults, as YAML in one line."""
+    values = rule.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return yaml.safe_dump(values, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000).strip()

@@ -98,8 +98,9 @@ class SplitRule(Section):
     def _check(self) -> Self:
         if self.test_subjects and self.test_fraction:
             raise ValueError("give test_subjects or test_fraction, not both")
-        if set(self.test_subjects) & set(self.hidden_subjects):
-            raise ValueError("a subject is in test_subjects and in hidden_subjects")
+        both = sorted(set(self.test_subjects) & set(self.hidden_subjects))
+        if both:
+            raise ValueError(f"the subject '{both[0]}' is in test_subjects and in hidden_subjects")
         if self.source != "subjects" and getattr(self, self.source) is None:
             raise ValueError(f"'from: {self.source}' needs '{self.source}'")
         return self

@@ -1,4 +1,4 @@
-"""What is in each set of each fold: subjects, images, classes; and which classes a fold lacks."""
+"""What is in each set of each fold: subjects, images, classes; and what a fold lacks."""
 
 from __future__ import annotations
 
@@ -41,6 +41,18 @@ def split_table(splits: Splits, catalog: pl.DataFrame, labels: pl.DataFrame | No
         counts = counts.with_columns(pl.col(name, f"{name} subjects").fill_null(0) for name in names)
     order = pl.col("role").replace_strict({role: i for i, role in enumerate(ROLES)}, return_dtype=pl.Int64)
     return counts.sort("outer", "fold", order, "set")
+
+
+def missing_sets(table: pl.DataFrame) -> list[str]:
+    """Sentences about folds without training or validation images, from `split_table`."""
+    sentences = []
+    for role, what in (("train", "nothing can be learned"), ("validation", "nothing says which epoch is the best")):
+        with_role = table.filter(pl.col("role") == role)["fold"]
+        folds = [fold for fold in table["fold"].unique(maintain_order=True) if fold not in with_role]
+        if folds:
+            shown = ", ".join(folds[:4]) + (f" and {len(folds) - 4} more" if len(folds) > 4 else "")
+            sentences.append(f"no {role} image in {shown}: {what}")
+    return sentences
 
 
 def missing_labels(table: pl.DataFrame, labels: Sequence[str]) -> list[str]:

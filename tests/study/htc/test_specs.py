@@ -48,6 +48,22 @@ def test_sets_become_roles_and_those_that_share_subjects_are_extra(tmp_path: Pat
     assert spec.annotations == {"P2#t1": ("semantic#primary",)}
 
 
+@pytest.mark.parametrize("names", [["P3#t2"], ["P3#t2", "P9#t1"]])
+def test_a_validation_set_of_training_subjects_is_a_leak_that_names_the_subject(
+    tmp_path: Path, names: list[str]
+) -> None:
+    """It was taken for a set of known subjects, so that nothing validated and nobody said so."""
+    fold = {"fold_name": "f", "train": {"image_names": ["P2#t1", "P3#t1"]}, "val": {"image_names": names}}
+    spec = read_data_spec(write(tmp_path / "leak.json", [fold]))
+    images = ["P2#t1", "P3#t1", "P3#t2", "P9#t1"]
+    known = pl.DataFrame({"image_id": images, "subject_id": [name[:2] for name in images]})
+    with pytest.raises(InvalidData, match="the subject 'P3' is in train and validation of f"):
+        spec.splits.check(known)
+    fold["val_known"] = fold.pop("val")
+    if len(names) == 1:  # called so
+        read_data_spec(write(tmp_path / "known.json", [fold])).splits.check(known)
+
+
 def test_what_is_written_is_what_was_read(tmp_path: Path) -> None:
     spec = read_data_spec(write(tmp_path / "a.json", SPEC))
     again = read_data_spec(write_data_spec(spec, tmp_path / "b.json"))

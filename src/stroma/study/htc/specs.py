@@ -28,7 +28,8 @@ class DataSpec:
 
     Attributes:
         splits: Folds and roles; the name of a set is that of the specification (`train_semantic`). A set `val…`
-            that shares subjects with the train sets of its fold has the role extra: it chooses no checkpoint.
+            all of whose subjects also train, beside one of new subjects or called `known`, has the role extra: it
+            chooses no checkpoint.
         annotations: Image id → annotations that are meant (`semantic#primary`), where the names carry them.
         classes: Set → `data_path_class`, where given.
         folds: Names of the folds in the order of the file; others are written after them.
@@ -79,14 +80,25 @@ def read_data_spec(path: Path | str, subjects: Mapping[str, str] | None = None) 
         }
         classes |= {key: given for key, (_, given) in sets.items() if given}
         annotations |= {n.image_id: n.annotations for found in images.values() for n in found if n.annotations}
-        trained = {_subject(n, subjects) for key, found in images.items() if _kind(key) == "train" for n in found}
+        known = _known_sets({key: {_subject(n, subjects) for n in found} for key, found in images.items()})
         for key, found in images.items():
-            shared = _kind(key) == "val" and any(_subject(n, subjects) in trained for n in found)
-            role = "extra" if shared else _ROLES[_kind(key)]
+            role = "extra" if key in known else _ROLES[_kind(key)]
             rows += [(0, name, key, role, image.image_id) for image in found]
     table = pl.DataFrame(rows, schema=["outer", "fold", "set", "role", "image_id"], orient="row")
     order = tuple(dict.fromkeys(key for fold in folds for key in fold if key != "fold_name"))
     return DataSpec(Splits.of(table, where=path), annotations, classes, tuple(f["fold_name"] for f in folds), order)
+
+
+def _known_sets(owners: Mapping[str, set[str]]) -> set[str]:
+    """Sets `val…` of a fold that are about subjects which also train, on purpose.
+
+    All their subjects train, and they are called so or stand beside a set of new subjects. A set that shares some
+    subjects, or the only one of a fold, is no such set but a leak, which `Splits.check` names.
+    """
+    trained = set[str]().union(*(names for key, names in owners.items() if _kind(key) == "train"))
+    inside = {key for key, names in owners.items() if _kind(key) == "val" and names and names <= trained}
+    beside = any(_kind(key) == "val" and names.isdisjoint(trained) for key, names in owners.items() if names)
+    return {key for key in inside if beside or "known" in key}
 
 
 def write_data_spec(spec: DataSpec, path: Path | str) -> Path:
