@@ -1,4 +1,5 @@
 import shutil
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ torch = pytest.importorskip("torch")
 from stroma.core.component import Component  # noqa: E402
 from stroma.core.errors import UsageError  # noqa: E402
 from stroma.prepare import PrepareOptions, prepare  # noqa: E402
+from stroma.sampling import shared_loader  # noqa: E402
 from stroma.sampling.patches import TrainingPatches  # noqa: E402
 from stroma.sampling.preparation import Preparation  # noqa: E402
 from stroma.sampling.shared_loader import SharedLoader, training_loader  # noqa: E402
@@ -74,6 +76,81 @@ def test_three_batches_stay_as_they_are(cubes):
     for batch in training_loader(samples, batch_size=1, workers=1, pin_memory=False):
         kept, copies = [*kept, batch][-3:], [*copies, batch["image"].clone()][-3:]
         assert all(torch.equal(old["image"], copy) for old, copy in zip(kept, copies, strict=True))
+
+
+class LateStream:
+    """A CUDA stream that copies as late as it may: when somebody waits for it."""
+
+    def __init__(self):
+        self.queued, self.done = [], 0
+
+    def copy(self, source, to):
+        self.queued.append(lambda: to.append(source.clone()))
+
+    def record_event(self):
+        until = len(self.queued)
+        return SimpleNamespace(synchronize=lambda: self._work(until))
+
+    def synchronize(self):
+        self._work(len(self.queued))
+
+    def _work(self, until):
+        while self.done < until:
+            self.queued[self.done]()
+            self.done += 1
+
+
+def test_a_batch_is_not_written_over_while_a_gpu_still_copies_it(cubes, monkeypatch):
+    """As Lightning at its most eager: it asks for the next batch, then sends the one before. Two epochs."""
+    stream, locked = LateStream(), []
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    monkeypatch.setattr(shared_loader, "page_lock", lambda tensors: locked.append(len(tensors)) or [])
+    samples = dataset(cubes[0], size_px=8, stores=cubes[1], samples=40)
+    loader = training_loader(samples, batch_size=1, workers=1, pin_memory=True)
+    copied = []
+    for epoch in (0, 1):
+        loader.batch_sampler.sampler.set_epoch(epoch)
+        before = None
+        for batch in loader:
+            if before is not None:
+                stream.copy(before["image"], copied)
+            before = batch
+        stream.copy(before["image"], copied)
+    stream.synchronize()
+    expected = epochs(training_loader(samples, batch_size=1, workers=0, pin_memory=False))
+    assert [torch.equal(one, other["image"]) for one, other in zip(copied, expected, strict=True)] == [True] * 80
+    assert locked == [3 * len(loader.slots)]
+
+
+class Runtime:
+    """CUDA's functions for page-locking, which refuse after `room` blocks."""
+
+    def __init__(self, room):
+        self.room, self.locked = room, {}
+
+    def cudaHostRegister(self, address, size, flags):
+        if len(self.locked) == self.room:
+            return 2
+        self.locked[address] = size
+        return 0
+
+    def cudaHostUnregister(self, address):
+        del self.locked[address]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is page-locked on Linux only")
+@pytest.mark.parametrize("room", [2, 100])
+def test_shared_memory_is_page_locked_as_far_as_the_system_allows(monkeypatch, room):
+    runtime, forgotten = Runtime(room), []
+    monkeypatch.setattr(torch.cuda, "cudart", lambda: runtime)
+    monkeypatch.setattr(shared_loader, "_forget_error", lambda: forgotten.append(True))
+    tensors = [torch.zeros(4, 5) for _ in range(3)]
+    locked = shared_loader.page_lock([x.T for x in tensors])
+    assert len(locked) == min(room, 3)
+    assert runtime.locked == {x.data_ptr(): 80 for x in tensors[:room]}
+    assert forgotten == [True] * (room < 3)
+    shared_loader.page_unlock(locked)
+    assert not runtime.locked
 
 
 def test_stored_samples_are_the_stored_values_in_channels_last_order(cubes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -16,7 +17,7 @@ from torch.nn import functional
 
 from stroma.core.clock import stage
 from stroma.core.component import Component
-from stroma.core.device import resolve_device
+from stroma.core.device import enough_memory, full_float32, resolve_device
 from stroma.core.errors import InvalidData, UsageError
 from stroma.images.image import Image
 from stroma.inference.superpixels import SuperpixelSamples, cut_out
@@ -72,9 +73,20 @@ class Predictor:
 
     def _placed(self, network: nn.Module) -> nn.Module:
         """The network itself in float32, so that answers are its own bit by bit; a copy laid out for speed else."""
-        if self.precision == "float32":
-            return network.to(self.device).eval()
-        return at_precision(network, self.precision).to(self.device)
+        with enough_memory(self.device, "the network", next_step="Use --device cpu"):
+            if self.precision == "float32":
+                return network.to(self.device).eval()
+            return at_precision(network, self.precision).to(self.device)
+
+    @contextmanager
+    def _forward(self, samples: int) -> Iterator[None]:
+        """Around what networks compute: timed, in float32 where that was asked for, and memory errors explained."""
+        if samples > 1:
+            smaller = enough_memory(self.device, f"{samples} samples at once", next_step="Use a smaller --batch-size")
+        else:
+            smaller = enough_memory(self.device, "a sample", next_step="Use --device cpu")
+        with stage("forward"), smaller, full_float32(self.device):
+            yield
 
     @classmethod
     def from_run(cls, run: Run, folds: Sequence[str] = (), **options: object) -> Predictor:
@@ -185,7 +197,7 @@ class Predictor:
         reduce = _median_spectrum if self.card.granularity.name == "spectrum" else _as_batch
 
         def prepared(preparation: Preparation) -> Tensor:
-            return reduce(preparation.after(image.prepared).apply(sample)).to(self.device)
+            return reduce(preparation.after(image.prepared).apply(sample))
 
         result: NDArray[np.float32] = self._mean(prepared)[0].cpu().numpy()
         return result
@@ -196,9 +208,9 @@ class Predictor:
         self.card.check_image(image)
         sample, total = image.read(), np.zeros((*image.shape[:2], 8), np.float32)
         for member in self.members:
-            batch = _as_batch(member.preparation.after(image.prepared).apply(sample)).to(self.device)
-            with stage("forward"):
-                maps = nuclei_maps(member.network, batch)
+            batch = _as_batch(member.preparation.after(image.prepared).apply(sample))
+            with self._forward(1):
+                maps = nuclei_maps(member.network, batch.to(self.device))
             total += torch.cat([maps.nuclei, maps.classes], dim=1)[0].permute(1, 2, 0).float().cpu().numpy()
         return total / np.float32(len(self.members))
 
@@ -209,7 +221,7 @@ class Predictor:
         def prepared(preparation: Preparation) -> Tensor:
             left = preparation.after(done)
             batch = np.stack([left.apply(sample) for sample in samples])
-            return torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).contiguous()
+            return torch.from_numpy(batch).permute(0, 3, 1, 2)
 
         result: NDArray[np.float32] = self._mean(prepared).permute(0, 2, 3, 1).cpu().numpy()
         return result
@@ -232,7 +244,7 @@ class Predictor:
             if key not in crops:
                 pixels = preparation.after(image.prepared).apply(stored)
                 crops[key] = torch.cat([resized(crop) for crop in cut_out(pixels, regions)])
-            return crops[key][first : first + self.batch_size].to(self.device)
+            return crops[key][first : first + self.batch_size]
 
         starts = range(0, int(regions.max()) + 1, self.batch_size)
         parts = [self._mean(partial(prepared, first=first)).cpu() for first in starts]
@@ -240,13 +252,19 @@ class Predictor:
         return table[regions]
 
     def _mean(self, batch_of: Callable[[Preparation], Tensor]) -> Tensor:
-        """Mean of the members' class probabilities (B, K, …); members with equal preparations share a batch."""
+        """Mean of the members' class probabilities (B, K, …); members with equal preparations share a batch.
+
+        Args:
+            batch_of: Gives the batch of a preparation on the CPU.
+        """
         total: Tensor | None = None
         prepared: tuple[Preparation, Tensor] | None = None
         for member in self.members:
             if prepared is None or prepared[0] != member.preparation:
-                prepared = member.preparation, batch_of(member.preparation)
-            with stage("forward"):
+                batch = batch_of(member.preparation)
+                with self._forward(len(batch)):
+                    prepared = member.preparation, batch.to(self.device).contiguous()
+            with self._forward(len(prepared[1])):
                 logits: Tensor = member.network(prepared[1])
                 probabilities = logits.sigmoid() if self.card.activation == "sigmoid" else logits.softmax(dim=1)
             total = probabilities if total is None else total + probabilities

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stroma.core.clock import stage
-from stroma.core.device import resolve_device
-from stroma.core.errors import StromaError, UsageError
+from stroma.core.device import enough_memory, full_float32, resolve_device
+from stroma.core.errors import UsageError
 from stroma.core.extras import require
 from stroma.models.colour_texture import ColourTexture
 
@@ -148,7 +148,8 @@ class NetworkEncoder:
             _resample_positions(network, name, self.side)
         self._device, self._precision = device, precision
         self._mode = "bilinear" if data["interpolation"] == "bilinear" else "bicubic"
-        self._network = at_precision(network, precision).to(device)
+        with enough_memory(device, f"the encoder '{name}'", next_step="Use --device cpu"):
+            self._network = at_precision(network, precision).to(device)
         self._mean, self._std = (
             torch.tensor(data[key], dtype=torch.float32, device=device).view(1, -1, 1, 1) for key in ("mean", "std")
         )
@@ -173,15 +174,8 @@ class NetworkEncoder:
             groups.setdefault(tile.shape, []).append(position)
         for positions in groups.values():
             batch = torch.from_numpy(np.stack([tiles[i] for i in positions]))
-            try:
-                with stage("forward"):
-                    result[positions] = self._forward(batch).cpu().numpy()
-            except torch.cuda.OutOfMemoryError as error:
-                raise StromaError(
-                    f"{self._device} has too little memory for {len(positions)} tiles at once",
-                    where=self.name,
-                    next_step="Use a smaller --batch-size",
-                ) from error
+            with stage("forward"):
+                result[positions] = self._forward(batch).cpu().numpy()
         return result
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
@@ -189,7 +183,9 @@ class NetworkEncoder:
         import torch
         from torch.nn import functional
 
-        with torch.inference_mode():
+        what = f"{len(batch)} tiles at once with '{self.name}'"
+        smaller = enough_memory(self._device, what, next_step="Use a smaller --batch-size")
+        with smaller, torch.inference_mode(), full_float32(self._device):
             image = batch.to(self._device).permute(0, 3, 1, 2).float() / 255  # the memory stays channels-last
             if self.side and image.shape[-2:] != (self.side, self.side):
                 size = (self.side, self.side)

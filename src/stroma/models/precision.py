@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from stroma.core.device import computes_bfloat16
 from stroma.core.errors import UsageError
 
 
@@ -55,19 +55,6 @@ def at_precision(network: nn.Module, precision: str) -> AtPrecision:
     copied = copy.deepcopy(network).eval()
     fold_normalisation(copied)
     return AtPrecision(copied.to(dtypes[precision]).to(memory_format=torch.channels_last), dtypes[precision])
-
-
-def computes_bfloat16(device: str) -> bool:
-    """Whether a device computes in bfloat16 by itself, so that it is faster than float32.
-
-    Args:
-        device: From `resolve_device`.
-    """
-    if device.startswith("cuda"):
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    asked: Any = getattr(torch.cpu, "get_capabilities", None)  # torch 2.10 and newer tell
-    capabilities = asked() if asked is not None and device == "cpu" else {}
-    return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def inference_precision(wanted: str, device: str) -> str:

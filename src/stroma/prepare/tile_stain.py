@@ -63,7 +63,7 @@ class StainOptions(VerbOptions):
     image_format: Literal["jpeg", "png"] = Field("jpeg", description="Of the tile images")
     quality: int = Field(80, ge=1, le=100, description="JPEG quality of the tile images")
     device: Annotated[str, Flag(setting=False)] = Field(
-        "numpy", description="What restains tiles: numpy, or torch on auto, cpu, cuda or mps"
+        "numpy", description="What restains tiles: numpy, or torch on auto, cpu, cuda, cuda:<index> or mps"
     )
     workers: Workers = 1
 

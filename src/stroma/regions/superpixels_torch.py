@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stroma.core.device import full_float32
 from stroma.core.errors import InvalidData
 from stroma.regions.components import join_small
 from stroma.regions.superpixels import (
@@ -45,7 +46,8 @@ def slic_batch(images: Tensor, options: SlicOptions | None = None) -> Tensor:
     at_once = 1 if images.device.type == "cpu" else 8  # bounds the memory to a few copies of so many images
     for start in range(0, len(images) if grid.count > 1 else 0, at_once):
         part = slice(start, start + at_once)
-        labels = _cluster(images[part], grid, options).cpu().numpy()
+        with torch.no_grad(), full_float32(images.device):  # distances are small differences of large products
+            labels = _cluster(images[part], grid, options).cpu().numpy()
         for index, one in enumerate(labels, start):
             result[index] = torch.from_numpy(join_small(one, minimum_px=max(1, height * width // (2 * grid.count))))
     return result.to(images.device)

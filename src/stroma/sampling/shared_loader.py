@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+import sys
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from stroma.core.errors import UsageError
@@ -15,25 +18,26 @@ from stroma.sampling.patches import Batch, EpochSampler, TrainingPatches
 
 _HELD = 3  # batches that are safe from being written over: Lightning asks for the next one before it uses one
 _SHARED = Path("/dev/shm")
+_PORTABLE = 1  # cudaHostRegisterPortable: for all GPUs
 
 
 def training_loader(dataset: TrainingPatches, *, batch_size: int, workers: int, pin_memory: bool) -> DataLoader[Any]:
     """Batches of an epoch in order; the values do not depend on the number of workers.
 
     With workers, batches of equal size come through memory that is shared once: nothing is copied or allocated per
-    batch, and a batch is written over after the third that follows it.
+    batch, and a batch is written over after the third that follows it; see `SharedLoader`.
 
     Args:
         dataset: The samples.
         batch_size: Samples per batch.
         workers: Loader processes; 0 reads in this one.
-        pin_memory: Copy batches into page-locked memory (only without shared memory).
+        pin_memory: Give batches in page-locked memory, from which CUDA copies while it computes.
 
     Raises:
         UsageError: the machine's shared memory is too small.
     """
     if workers and dataset.size is not None:
-        return SharedLoader(dataset, batch_size=batch_size, workers=workers)
+        return SharedLoader(dataset, batch_size=batch_size, workers=workers, for_cuda=pin_memory)
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -51,9 +55,19 @@ class SharedLoader(DataLoader[Any]):
 
     Batch `k` of an epoch takes slot `k` modulo the number of slots. At most `workers · prefetch` batches are under
     way, so that many slots and three more never meet.
+
+    CUDA copies while this process goes on (`.to("cuda", non_blocking=True)`, as Lightning does it), so a slot may be
+    given to a worker while it is still read. With `for_cuda` the loader waits before that happens; a batch has to be
+    sent to the GPU before the second that follows it is asked for.
+
+    Args:
+        dataset: The samples, all of one size.
+        batch_size: Samples per batch.
+        workers: Loader processes.
+        for_cuda: Whether batches are copied to the current CUDA device: page-locks the slots.
     """
 
-    def __init__(self, dataset: TrainingPatches, *, batch_size: int, workers: int) -> None:
+    def __init__(self, dataset: TrainingPatches, *, batch_size: int, workers: int, for_cuda: bool = False) -> None:
         if dataset.size is None:
             raise UsageError("samples of several sizes do not fit into shared memory")
         prefetch = 2 if dataset.size_px is not None else 1
@@ -63,6 +77,7 @@ class SharedLoader(DataLoader[Any]):
         self.slots = [one, *(dataset.empty(batch_size, *dataset.size) for _ in range(count - 1))]
         for tensor in (tensor for slot in self.slots for tensor in slot.values()):
             tensor.share_memory_()  # type: ignore[no-untyped-call]
+        self.for_cuda, self._locked = for_cuda, False
         super().__init__(
             _Filling(dataset, self.slots),
             batch_sampler=_SlotSampler(EpochSampler(len(dataset)), batch_size, count),
@@ -74,9 +89,30 @@ class SharedLoader(DataLoader[Any]):
         )
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # it wraps the loader's own iterator
-        """Batches, each valid until the third that follows."""
-        for slot, count in super().__iter__():
+        """Batches of an epoch, each valid until the third that follows."""
+        if self.for_cuda and not self._locked:  # not before: by now the training has chosen its GPU
+            self._locked = True
+            weakref.finalize(self, page_unlock, page_lock([x for slot in self.slots for x in slot.values()]))
+        for slot, count in self._when_sent(super().__iter__) if self.for_cuda else super().__iter__():
             yield {name: tensor[:count] for name, tensor in self.slots[slot].items()}
+
+    @staticmethod
+    def _when_sent(begin: Callable[[], Iterator[tuple[int, int]]]) -> Iterator[tuple[int, int]]:
+        """What the loader gives, each asked for when the slot that this frees has been copied.
+
+        Asking for batch `k` frees the slot of batch `k - 3`, which was sent before `k - 1` was asked for.
+        """
+        stream = torch.cuda.current_stream()
+        stream.synchronize()  # the workers begin with slots that the end of the last epoch used
+        batches, sent = begin(), stream.record_event()
+        while True:
+            sent.synchronize()
+            sent = stream.record_event()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            yield batch
 
 
 @dataclass(frozen=True)
@@ -115,6 +151,39 @@ class _Filling(Dataset[Any]):
     def __getitems__(self, batch: _Keys) -> tuple[int, int]:
         self.dataset.fill(self.slots[batch.slot], batch.keys)
         return batch.slot, len(batch.keys)
+
+
+def page_lock(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Page-lock memory in place, which workers share; where the system refuses, copies are slower, not wrong.
+
+    Returns:
+        The tensors that are locked.
+    """
+    if sys.platform != "linux":
+        return []
+    runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+    locked: list[torch.Tensor] = []
+    for tensor in tensors:
+        memory = tensor.untyped_storage()
+        if int(runtime.cudaHostRegister(memory.data_ptr(), memory.nbytes(), _PORTABLE)):
+            _forget_error()
+            break
+        locked.append(tensor)
+    return locked
+
+
+def page_unlock(tensors: Sequence[torch.Tensor]) -> None:
+    """Undo `page_lock`, before the memory is given back and its address is used again."""
+    for tensor in tensors:
+        torch.cuda.cudart().cudaHostUnregister(tensor.untyped_storage().data_ptr())  # type: ignore[no-untyped-call]
+
+
+def _forget_error() -> None:
+    """Let CUDA report a refusal that is dealt with, which the next operation would raise otherwise."""
+    try:
+        torch.zeros(1, device="cuda")
+    except RuntimeError:
+        return
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stroma.core.device import full_float32
 from stroma.core.errors import InvalidData, UsageError
 from stroma.slides.stain import REFERENCE_STAINS, Stains, optical_density
 from stroma.slides.stain_fit import (
@@ -23,6 +24,9 @@ from stroma.slides.stain_fit import (
     stains_of,
     vectors_at,
 )
+
+_AT_ONCE = 64
+"""Pictures that a GPU restains at once: enough to fill it, and a bound on its memory (12 MB each of 512 × 512)."""
 
 
 def normalise_batch(images: Tensor, sources: Stains | Sequence[Stains], target: Stains = REFERENCE_STAINS) -> Tensor:
@@ -44,12 +48,11 @@ def normalise_batch(images: Tensor, sources: Stains | Sequence[Stains], target: 
     if len(each) != len(images):
         raise UsageError(f"{len(each)} stains do not belong to {len(images)} pictures")
     result = torch.empty_like(images, memory_format=torch.contiguous_format)
-    size = (
-        1 if images.device.type == "cpu" else len(images)
-    )  # a picture fits into the cache of a CPU, a batch does not
-    for start in range(0, len(images), max(1, size)):
-        part = slice(start, start + size)
-        result[part] = _restain(images[part], each[part], target)
+    size = 1 if images.device.type == "cpu" else _AT_ONCE  # a picture fits into the cache of a CPU
+    with full_float32(images.device):
+        for start in range(0, len(images), size):
+            part = slice(start, start + size)
+            result[part] = _restain(images[part], each[part], target)
     return result
 
 
@@ -71,7 +74,7 @@ def fit_macenko_batch(
     _check(images)
     stains = []
     for index, picture in enumerate(images):
-        with _named(index):
+        with _named(index), full_float32(images.device):
             stains.append(_fit(_density(picture.flatten(1), white), min_density, percentile, white))
     return stains
 
@@ -95,20 +98,21 @@ def fit_vahadane_batch(
     """
     _check(images)
     real = torch.float32 if images.device.type == "mps" else torch.float64
-    densities = _density(images.flatten(2), white).transpose(1, 2)
     samples, stains = [], []
-    for index, density in enumerate(densities):
-        stained = density[(density >= min_density).all(dim=1)].to(real)
-        with _named(index):
-            check_two_colours(_array(stained.T @ stained), len(stained), len(density))
-        samples.append(stained[:: -(-len(stained) // MAX_PIXELS)])
-    matrices = _vahadane(torch.nn.utils.rnn.pad_sequence(samples, batch_first=True), sparsity)
-    for index, density in enumerate(densities):
-        with _named(index):
-            matrix = haematoxylin_first(matrices[index])
-            amounts = _unmix(density.T[None], [Stains(matrix, np.ones(2), white, non_negative=True)])[0]
-            largest = np.array([_upper_quantile(row, TOP_QUANTILE) for row in amounts])
-            stains.append(stains_of(matrix, largest, white, non_negative=True))
+    with full_float32(images.device):
+        densities = _density(images.flatten(2), white).transpose(1, 2)
+        for index, density in enumerate(densities):
+            stained = density[(density >= min_density).all(dim=1)].to(real)
+            with _named(index):
+                check_two_colours(_array(stained.T @ stained), len(stained), len(density))
+            samples.append(stained[:: -(-len(stained) // MAX_PIXELS)])
+        matrices = _vahadane(torch.nn.utils.rnn.pad_sequence(samples, batch_first=True), sparsity)
+        for index, density in enumerate(densities):
+            with _named(index):
+                matrix = haematoxylin_first(matrices[index])
+                amounts = _unmix(density.T[None], [Stains(matrix, np.ones(2), white, non_negative=True)])[0]
+                largest = np.array([_upper_quantile(row, TOP_QUANTILE) for row in amounts])
+                stains.append(stains_of(matrix, largest, white, non_negative=True))
     return stains
 
 

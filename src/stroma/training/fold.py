@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from stroma.augment import registry as augmentations
 from stroma.core.clock import stage
-from stroma.core.device import resolve_device, resolve_precision
+from stroma.core.device import enough_memory, full_float32, resolve_device, training_precision
 from stroma.core.errors import InvalidData
 from stroma.core.files import sha256
 from stroma.core.provenance import Provenance
@@ -41,6 +41,8 @@ from stroma.sampling.stores import Stores
 from stroma.study.labels import IGNORE
 from stroma.study.study import Study
 from stroma.training.module import RESUME_NAME, EpochEnd, SegmentationModule
+
+_LESS_MEMORY = "Use a smaller sampling.batch_size, smaller patches or another encoder (--set sampling.batch_size=2)"
 
 
 def train_fold(run: Run, fold: str, config: RunConfig) -> ModelCard:
@@ -76,8 +78,11 @@ def train_fold(run: Run, fold: str, config: RunConfig) -> ModelCard:
     end = EpochEnd(folder, fold, validate, config, Provenance("metrics/1", config.settings()))
     resume = folder / RESUME_NAME
     trainer = _trainer(config, end, folder)
+    device = resolve_device(config.execution.device)
+    count = config.sampling.batch_size
     try:
-        trainer.fit(module, loader, ckpt_path=resume if resume.is_file() else None, weights_only=True)
+        with enough_memory(device, f"{count} samples at once", next_step=_LESS_MEMORY), full_float32(device):
+            trainer.fit(module, loader, ckpt_path=resume if resume.is_file() else None, weights_only=True)
     except SystemExit as stop:  # what Lightning turns Ctrl-C into
         raise KeyboardInterrupt from stop
     complete = card.model_copy(update={"weights_sha256": sha256(folder / WEIGHTS_NAME)})
@@ -125,7 +130,7 @@ def _card(study: Study, train_ids: Sequence[str], config: RunConfig, stores: Sto
         prepare=prepare.fit(_stored_pixels(study, train_ids, config.input.modality, stores)),
         granularity=config.input.granularity,
         labels=study.labels,
-        precision=resolve_precision(config.train.precision, resolve_device(config.execution.device), exact=False),
+        precision=training_precision(config.train.precision, resolve_device(config.execution.device)),
     )
 
 
@@ -189,7 +194,7 @@ class _Validation:
 def _trainer(config: RunConfig, end: EpochEnd, folder: Path) -> lightning.Trainer:
     device = resolve_device(config.execution.device)
     kind, _, index = device.partition(":")
-    precision = resolve_precision(config.train.precision, device, exact=False)
+    precision = training_precision(config.train.precision, device)
     return lightning.Trainer(
         accelerator="gpu" if kind == "cuda" else kind,
         devices=[int(index)] if index else 1,

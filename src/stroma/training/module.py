@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from stroma.core.clock import stage
+from stroma.core.device import full_float32
 from stroma.core.files import atomic_path
 from stroma.core.provenance import Provenance
 from stroma.core.tables import write_table
@@ -56,7 +57,7 @@ class SegmentationModule(lightning.LightningModule):
         """
         state = np.random.SeedSequence([self.config.seed, 3, self.current_epoch, index]).generate_state(1, np.uint64)
         torch.manual_seed(int(state[0] >> 1))
-        with torch.no_grad(), stage("transform"), torch.autocast(self.device.type, enabled=False):
+        with torch.no_grad(), stage("transform"), full_float32(self.device):
             batch = self.augment({**batch, "image": batch["image"].float()})
         with stage("forward"):
             logits = self.network(batch["image"].contiguous(memory_format=torch.channels_last))

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from stroma.core.clock import stage
 from stroma.core.config import apply_overrides, build, dump_yaml, load_config, read_mapping, to_plain
+from stroma.core.device import resolve_device, training_precision
 from stroma.core.done import first_difference
 from stroma.core.errors import InvalidData, OutputConflict, UsageError, nearest
 from stroma.core.extras import require
@@ -42,7 +43,9 @@ class TrainOptions(VerbOptions):
         (), description="Folds to train (default: all; repeatable)"
     )
     where: Annotated[Where, Flag(setting=False)] = None
-    device: Annotated[str | None, Flag(setting=False)] = Field(None, description="auto, cpu, cuda or mps")
+    device: Annotated[str | None, Flag(setting=False)] = Field(
+        None, description="auto, cpu, cuda, cuda:<index> or mps"
+    )
     overrides: Annotated[tuple[str, ...], Flag(setting=False)] = ()
 
 
@@ -136,6 +139,7 @@ def train(config: RunConfig | Path | str, output: Path | str, *, overwrite: bool
 
     config = config if isinstance(config, RunConfig) else load_run_config(Path(config))
     study = open_study(config.data.study, config.data.where)
+    config = _with_precision(config, Path(output))
     run = _prepare_folder(config, study, Path(output), overwrite)
     folds = run.splits["fold"].unique().sort().to_list()
     for fold in config.train.folds:
@@ -145,6 +149,17 @@ def train(config: RunConfig | Path | str, output: Path | str, *, overwrite: bool
         if fold not in run.folds:
             train_fold(run, fold, config)
     return run
+
+
+def _with_precision(config: RunConfig, folder: Path) -> RunConfig:
+    """Resolve `precision: auto`: that of the run that is continued, else what the device computes in."""
+    device = resolve_device(config.execution.device)
+    precision = training_precision(config.train.precision, device)
+    if config.train.precision == "auto" and (folder / "run.json").is_file():
+        stored = read_json(folder / "run.json").get("settings", {})
+        precision = stored.get("train", {}).get("precision", precision)
+    section = config.train.model_copy(update={"precision": precision})
+    return config.model_copy(update={"train": section})
 
 
 def divided(study: Study, splits: Path | None) -> Splits:
