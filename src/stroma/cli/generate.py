@@ -24,7 +24,7 @@ from pydantic_core import PydanticUndefined
 
 from stroma.core.clock import running_clock
 from stroma.core.config import apply_overrides, build
-from stroma.core.files import json_default
+from stroma.core.files import check_place, json_default
 from stroma.core.log import append_log
 from stroma.core.verbs import VerbOptions, VerbResult, flag_of
 from stroma.study.places import CACHE_VARIABLE
@@ -115,6 +115,7 @@ def _cache_at(folder: Path | None) -> Iterator[None]:
 
 def _run(name: str, function: Callable[[Options], VerbResult], options: Options, as_json: bool) -> int:
     start = time.perf_counter()
+    _check_output(options)
     with running_clock() as clock:
         result = function(options)
     clock.add(result.clock.to_dict())
@@ -136,6 +137,14 @@ def _run(name: str, function: Callable[[Options], VerbResult], options: Options,
     else:
         _print_text(result, seconds)
     return result.exit_code
+
+
+def _check_output(options: VerbOptions) -> None:
+    """Look at the place of the results before anything is computed for it."""
+    target = getattr(options, "output", None)
+    if isinstance(target, Path) and not options.dry_run:
+        description = type(options).model_fields["output"].description or ""
+        check_place(target, folder=description.startswith("Folder"))
 
 
 def _print_json(result: VerbResult, seconds: float) -> None:

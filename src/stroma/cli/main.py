@@ -113,10 +113,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
             raise
         return _fail(str(error), error.exit_code)
     except OSError as error:
-        if debug or error.errno not in DiskFull.ERRNO:
+        if debug:
             raise
-        full = DiskFull.at(error.filename)
-        return _fail(str(full), full.exit_code)
+        return _fail(str(_of_the_system(error)), 1)
+
+
+def _of_the_system(error: OSError) -> StromaError:
+    """What the system refused, and where: no permission, no such folder, a share that went away."""
+    if error.errno in DiskFull.ERRNO:
+        return DiskFull.at(error.filename)
+    what = error.strerror or type(error).__name__
+    step = "Mend that and run the same command again; --debug shows which step of the program it was"
+    return StromaError(f"the system says: {what[:1].lower()}{what[1:]}", where=error.filename, next_step=step)
 
 
 def _fail(line: str, exit_code: int) -> int:

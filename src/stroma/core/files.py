@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from stroma.core.errors import DiskFull, InvalidData, MissingFile
+from stroma.core.errors import DiskFull, InvalidData, MissingFile, OutputConflict
 
 _MAX_NAME = 180
 _WINDOWS_RESERVED = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))}
@@ -45,7 +45,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
             raise DiskFull.at(target.parent) from error
         raise
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             temporary.unlink()
     _sync_folder(target.parent)
 
@@ -58,6 +58,30 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_place(target: Path, *, folder: bool) -> None:
+    """Refuse a place where nothing can be written, before hours of work are for nothing; nothing is made.
+
+    Args:
+        target: Where results shall lie.
+        folder: It has to be a folder.
+
+    Raises:
+        OutputConflict: a file lies where a folder has to be, or writing is forbidden.
+    """
+    if folder and target.is_file():
+        raise OutputConflict("is a file, a folder is needed", where=target, next_step="Choose another --output")
+    place = target.absolute()
+    place = place if folder or place.is_dir() else place.parent
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise OutputConflict(
+            "is a file, so no folder can lie below it", where=place, next_step="Choose another --output"
+        )
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise OutputConflict("may not be written to", where=place, next_step="Choose another --output")
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
