@@ -40,7 +40,7 @@ def test_training_names_the_extra_and_the_pip_command(config, tmp_path):
     result = stroma("train", config, "-o", tmp_path / "run")
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
-    assert "python -m pip install 'stroma[learn]'" in result.stderr
+    assert 'python -m pip install "stroma[learn]"' in result.stderr  # these quotes work in every shell
     assert not (tmp_path / "run").exists()
 
 

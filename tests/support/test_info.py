@@ -1,5 +1,7 @@
 """`stroma info`: what is installed, set and wrong."""
 
+import importlib.metadata
+import importlib.util
 import json
 from pathlib import Path
 
@@ -32,6 +34,22 @@ def test_without_settings_it_says_where_they_belong_and_how_they_look(capsys):
     assert "  PATH_Tivita_HeiPorSPECTRAL=/data/HeiPorSPECTRAL:shortcut=heipor" in out
     assert "data sets: none" in out
     assert "next:\n  stroma demo" in out
+
+
+def test_without_torch_the_next_step_is_its_installation(monkeypatch, capsys):
+    installed = importlib.metadata.version
+
+    def version(name):
+        if name in ("torch", "lightning"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert run(["info"]) == 0
+    out = capsys.readouterr().out
+    assert 'not installed: torch, lightning (python -m pip install "stroma[learn]")' in out
+    assert 'next:\n  python -m pip install "stroma[learn]"\n  stroma demo' in out
 
 
 def test_versions_and_devices(capsys):

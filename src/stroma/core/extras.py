@@ -29,5 +29,5 @@ def require(module: str, *, extra: str, feature: str) -> Any:
             raise
         raise MissingExtra(
             f"{feature} needs the package '{error.name}', which is not installed",
-            next_step=f"Install it with: python -m pip install 'stroma[{extra}]'",
+            next_step=f'Install it with: python -m pip install "stroma[{extra}]"',
         ) from error

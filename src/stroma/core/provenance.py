@@ -126,6 +126,6 @@ def check_format(found: str, supported: str, *, where: Path) -> int:
         raise NewerFormat(
             f"has format {found}, this Stroma ({__version__}) reads up to {supported}",
             where=where,
-            next_step="Update Stroma: python -m pip install --upgrade stroma",
+            next_step="Update Stroma where it was installed from (in a checkout: git pull, then make install)",
         )
     return int(version)

@@ -33,6 +33,8 @@ _LIBRARIES = (
     "torch", "torchvision", "lightning", "timm", "segmentation-models-pytorch", "kornia",
 )  # fmt: skip
 
+_INSTALL = 'python -m pip install "stroma[learn]"'
+
 _GPU_FILES = ("nvidia[0-9]*", "nvhost*", "kfd", "dxg")
 """Of NVIDIA, of its Jetson, of AMD, of the Windows subsystem for Linux."""
 
@@ -71,7 +73,7 @@ def info(options: InfoOptions) -> VerbResult:
         "results": results,
         "cache": str(options.cache or cache_folder(settings)),
     }
-    return VerbResult(lines=_lines(details, own), details=details, next=_next(datasets))
+    return VerbResult(lines=_lines(details, own), details=details, next=_next(details))
 
 
 def _versions() -> dict[str, str | None]:
@@ -141,7 +143,7 @@ def _lines(details: dict[str, Any], own: Path) -> list[str]:
         f"Stroma {details['stroma']}, Python {details['python']} ({sys.executable})",
         f"{details['system']}, {details['cores']} cores",
         f"libraries: {installed}",
-        *([f"not installed: {missing} (python -m pip install 'stroma[learn]')"] if missing else []),
+        *([f"not installed: {missing} ({_INSTALL})"] if missing else []),
         f"devices: {', '.join(details['devices']) or 'none, since torch is not installed'}",
         "",
         *_settings_lines(details, own),
@@ -172,6 +174,8 @@ def _settings_lines(details: dict[str, Any], own: Path) -> list[str]:
     return lines
 
 
-def _next(datasets: list[dict[str, Any]]) -> list[str]:
-    usable = next((entry for entry in datasets if not entry["problems"]), None)
-    return ["stroma demo"] if usable is None else [f"stroma init '{usable['path']}'"]
+def _next(details: dict[str, Any]) -> list[str]:
+    usable = next((entry for entry in details["datasets"] if not entry["problems"]), None)
+    if usable is not None:
+        return [f"stroma init '{usable['path']}'"]
+    return [*([] if details["devices"] else [_INSTALL]), "stroma demo"]
