@@ -128,7 +128,7 @@ def test_intervals_of_rank_correlations_hold_the_truth_also_of_few_subjects(n: i
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("step", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("step", [0.0, 1.0, 2.0])
 @pytest.mark.parametrize("count", [4, 9])
 def test_intervals_of_kendalls_w_and_epsilon_hold_the_truth_of_the_population(count: int, step: float) -> None:
     """The bootstrap intervals of before held it in 48 to 98 %, fewest where the effect is large."""

@@ -13,6 +13,9 @@ from stroma.core.errors import OutputConflict, UsageError
 from stroma.images.colour_scale import tivita_colours
 from stroma.phantom.hsi import PhantomHsiOptions, phantom_hsi
 from stroma.prepare.index import InitOptions, init
+from stroma.prepare.medians import MediansOptions, medians
+from stroma.prepare.store_options import PrepareOptions
+from stroma.prepare.stores import prepare
 from stroma.reports.parameter_agreement import AGREEMENT_SCHEMA, AgreementOptions, parameters
 
 
@@ -78,3 +81,23 @@ def test_a_picture_that_does_not_fit_fails_its_recording_only(study, tmp_path):
     picture.unlink()
     assert (result.done, len(result.failed), result.exit_code) == (2, 1, 3)
     assert "its cube is 48 × 64" in result.failed[0].message
+
+
+def test_a_source_that_is_none_is_told_once_and_before_anything_is_done(study, tmp_path):
+    for given, message in ({"source": "tivta"}, "no source 'tivta'"), ({"source": "camera"}, "compared with itself"):
+        with pytest.raises(UsageError, match=message):
+            parameters(AgreementOptions(study=study.path, output=tmp_path / "out", **given))
+    with pytest.raises(UsageError, match="no source 'tivta'"):
+        medians(MediansOptions(inputs=(study.path,), output=tmp_path / "out", parameters="tivta"))
+    with pytest.raises(UsageError, match="no source 'tivta'"):
+        prepare(PrepareOptions(study=study.path, output=tmp_path / "out", kind="parameters", source="tivta"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_parameters_that_only_the_camera_has_are_said_not_to_be_compared(study, tmp_path):
+    path = study.image_path(next(iter(study)))
+    picture = path.with_name(path.name.replace("SpecCube.dat", "OHI.png"))
+    PIL.Image.fromarray(tivita_colours(np.full((48, 64), 0.4))).save(picture)
+    parameters(AgreementOptions(study=study.path, output=tmp_path))
+    picture.unlink()
+    assert "Only camera has OHI" in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from stroma.core.errors import InvalidData, UsageError
+from stroma.core.config import build
+from stroma.core.errors import ConfigError, InvalidData, UsageError
 from stroma.images.tivita import tivita_wavelengths
 from stroma.spectra.optics import TissueOptics
 from stroma.spectra.parameter_maps import published_parameters, vendor_modules, vendor_parameters
@@ -179,3 +180,25 @@ def test_noise_free_error_of_sto2_is_what_the_documentation_says():
     error = compute_parameter("StO2", spectra, NM) - oxygenation
     assert spearmanr(error + oxygenation, oxygenation).statistic > 0.99
     assert -0.02 < error.mean() < 0 and np.abs(error).max() < 0.16
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sto2_oxygenated_nm": (590, 570)}, "sto2_oxygenated_nm.*from a shorter to a longer wavelength"),
+        ({"nir_s2": 0.0}, "nir_s2.*nir_s1 and nir_s2. have to differ"),
+        ({"thi_t1": 3.0}, "thi_t1 and thi_t2"),
+    ],
+)
+def test_constants_that_mean_nothing_are_refused(given, message):
+    """They gave maps without any value, or silently left the parameter out."""
+    with pytest.raises(ConfigError, match=message):
+        build(ParameterConstants, given)
+
+
+@pytest.mark.parametrize("white", [100.0, 4095.0])
+def test_counts_and_per_cent_are_no_reflectance(white):
+    cube = np.full((4, 5, 100), 0.4, np.float32)
+    assert published_parameters(cube, NM).values
+    with pytest.raises(InvalidData, match="need reflectance, where 1 is the white reference"):
+        published_parameters(cube * white, NM)

@@ -26,7 +26,7 @@ from stroma.prepare.gather import gather_tables
 from stroma.spectra.parameters import ParameterConstants
 from stroma.study.htc.median_tables import read_htc_medians, write_htc_medians
 from stroma.study.median_rows import TABLE_FORMAT, MedianSettings, recording_rows
-from stroma.study.parameters import parameter_files
+from stroma.study.parameters import check_source, parameter_files
 from stroma.study.selection import Where
 from stroma.study.study import Study, open_study
 
@@ -133,6 +133,8 @@ def medians(options: MediansOptions) -> VerbResult:
         raise UsageError(
             "the study has no annotated image", where=study.path, next_step="stroma check says what it found"
         )
+    if options.parameters != "none":
+        check_source(options.parameters)
     ids = _annotated(study, options.annotator)
     jobs = [MediansJob(options.inputs[0], image_id, options) for image_id in ids]
     todo = [job for job in jobs if not _is_complete(job, study)]
@@ -157,7 +159,11 @@ def medians(options: MediansOptions) -> VerbResult:
     return VerbResult(
         output=table,
         summary=_summary(table),
-        lines=[*_lines(study, table, len(study) - len(ids)), *(f"for htc: {path}" for path in written)],
+        lines=[
+            *_lines(study, table, len(study) - len(ids)),
+            *_empty(study, table, [job.image_id for job in parts], options.annotator),
+            *(f"for htc: {path}" for path in written),
+        ],
         next=_next(options.output),
         done=len(todo) - len(failed),
         skipped=len(jobs) - len(todo),
@@ -268,6 +274,21 @@ def _lines(study: Study, table: Path, without: int) -> list[str]:
     if unused:
         lines.append(f"annotated pixels left out, not measured or highlights: {unused:,}")
     return lines
+
+
+def _empty(study: Study, table: Path, ids: Sequence[str], annotator: str | None) -> list[str]:
+    """Labels that an annotation names though no measured pixel is left of them, so that they have no row."""
+    keys = ["image_id", "annotator", "label"]
+    named = study.annotations.filter(pl.col("label").is_in(study.labels.names) & pl.col("image_id").is_in(ids))
+    if annotator is not None:
+        named = named.filter(pl.col("annotator") == annotator)
+    present = pl.scan_parquet(table, glob=False).select(pl.col("image_id", "annotator"), label="label_name").collect()
+    lost = named.select(keys).unique().join(present, on=keys, how="anti", nulls_equal=True).sort(keys)
+    if lost.is_empty():
+        return []
+    shown = ", ".join(f"{label} of {image_id} ({who})" for image_id, who, label in lost.head(5).iter_rows())
+    more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+    return [f"annotated, but without a pixel that was measured and is of this label alone: {shown}{more}"]
 
 
 def _next(folder: Path) -> list[str]:

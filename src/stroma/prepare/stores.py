@@ -24,6 +24,7 @@ from stroma.prepare.store_kinds import make_content, store_inputs
 from stroma.prepare.store_options import PrepareOptions
 from stroma.sampling.stores import KINDS, Stores, htc_file
 from stroma.spectra.parameters import PARAMETERS
+from stroma.study.parameters import check_source
 from stroma.study.study import Study, open_study
 
 _LARGEST_BYTES = 4 * 2**30
@@ -83,6 +84,8 @@ def prepare(options: PrepareOptions) -> VerbResult:
     """
     if options.output.exists() and not options.output.is_dir():
         raise OutputConflict("is a file", where=options.output, next_step="Choose a folder as --output")
+    if options.kind == "parameters":
+        check_source(options.source)
     study = open_study(options.study, options.where)
     folders = () if options.anew else _htc_folders(study)
     jobs = [StoreJob(image_id, options, _htc_of(folders, options.kind, image_id)) for image_id in study]

@@ -24,7 +24,7 @@ from stroma.reports.figure import count
 from stroma.reports.page import REPORT_FORMAT, Report
 from stroma.spectra.agreement import agreement, overall_agreement
 from stroma.spectra.parameters import ParameterConstants
-from stroma.study.parameters import parameter_files, read_parameters
+from stroma.study.parameters import check_source, parameter_files, read_parameters
 from stroma.study.selection import Where
 from stroma.study.study import Study, open_study
 
@@ -67,10 +67,17 @@ class AgreementOptions(VerbOptions):
 
 @dataclass(frozen=True)
 class _Compared:
-    """One recording: rows of `AGREEMENT_SCHEMA`, and some pixels of each parameter (computed, reference)."""
+    """One recording.
+
+    Attributes:
+        rows: Of `AGREEMENT_SCHEMA`.
+        samples: Some pixels of each parameter (computed, reference).
+        alone: Parameters that only the reference has.
+    """
 
     rows: list[dict[str, object]]
     samples: dict[str, NDArray[np.float32]]
+    alone: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,12 @@ def parameters(options: AgreementOptions) -> VerbResult:
         UsageError: no recording has the reference.
         OutputConflict: the folder holds a comparison of other settings, and `overwrite` is not set.
     """
+    if options.source == options.reference:
+        raise UsageError(
+            f"'{options.source}' is compared with itself", next_step="Give --source or --reference another name"
+        )
+    check_source(options.source)
+    check_source(options.reference)
     study = open_study(options.study, options.where)
     ids = [image_id for image_id in study if parameter_files(study[image_id], options.reference)]
     if not ids:
@@ -141,7 +154,8 @@ def parameters(options: AgreementOptions) -> VerbResult:
     write_table(rows, table_path, Provenance(AGREEMENT_FORMAT, settings, inputs))
     with stage("write"):
         page = options.output / "report.html"
-        _page(study, options, rows, overall, samples, Provenance(REPORT_FORMAT, settings, inputs)).write(page)
+        alone = sorted({name for one in found for name in one.alone})
+        _page(study, options, rows, overall, samples, alone, Provenance(REPORT_FORMAT, settings, inputs)).write(page)
     return VerbResult(
         output=page,
         lines=[_line(row) for row in overall.to_dicts()],
@@ -188,7 +202,7 @@ def compare(job: _Job) -> _Compared:
         both = np.isfinite(a) & np.isfinite(b)
         pairs = np.column_stack([a[both], b[both]])
         samples[name] = pairs[np.linspace(0, len(pairs) - 1, min(_SAMPLE, len(pairs))).round().astype(int)]
-    return _Compared(rows, samples)
+    return _Compared(rows, samples, tuple(name for name in reference.values if name not in ours.values))
 
 
 @lru_cache(maxsize=1)
@@ -210,6 +224,7 @@ def _page(
     rows: pl.DataFrame,
     overall: pl.DataFrame,
     samples: dict[str, NDArray[np.float32]],
+    alone: list[str],
     provenance: Provenance,
 ) -> Report:
     first, second = rows["source"].unique().sort().to_list(), rows["reference"].unique().sort().to_list()
@@ -245,7 +260,7 @@ def _page(
         rows.drop("source", "reference"), "recordings", caption="Bias and limits of agreement of each recording",
         headers=_RECORDINGS, rows=60,
     )  # fmt: skip
-    page.section("Limits").limits(_limits(study, options, rows))
+    page.section("Limits").limits(_limits(study, options, rows, alone))
     return page
 
 
@@ -262,10 +277,12 @@ _OVERALL = {
 _RECORDINGS = {"image_id": "Recording", "parameter": "Parameter", "n_pixels": "Pixels", "bias": "Bias", **_NUMBERS}
 
 
-def _limits(study: Study, options: AgreementOptions, rows: pl.DataFrame) -> list[str]:
+def _limits(study: Study, options: AgreementOptions, rows: pl.DataFrame, alone: list[str]) -> list[str]:
     limits = ["Agreement with the camera is not accuracy: the camera's values are computed from the same spectra."]
     if options.reference == "camera":
         limits.append("The camera's values are read back from 8-bit colours, to within 0.0007.")
+    if alone:
+        limits.append(f"Only {options.reference} has {', '.join(alone)}: {options.source} gives nothing to compare.")
     if not study.subject_known:
         limits.append("Whose the recordings are is not known: each counts as its own subject.")
     if rows["subject_id"].n_unique() == 1:

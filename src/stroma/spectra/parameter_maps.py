@@ -24,6 +24,8 @@ from stroma.spectra.parameters import (
 
 ParameterSource = Literal["published formula", "own formula", "vendor", "camera"]
 BACKGROUND = "background"
+_LOOKED_AT, _MOST_REFLECTANCE = 1000, 2.0
+"""Spectra whose mean is looked at, and what the middle one of them is at most where 1 is the white reference."""
 
 
 class VendorModule(Protocol):
@@ -94,6 +96,7 @@ def published_parameters(
 
     Raises:
         UsageError: the wavelengths cover none of them.
+        InvalidData: the values are no reflectance but counts or per cent.
     """
     constants = constants or ParameterConstants()
     names = covered(wavelengths_nm, constants, (*PUBLISHED, WATER_BAND))
@@ -103,12 +106,26 @@ def published_parameters(
             "of a tissue parameter",
             next_step=f"The formulas of {', '.join(PUBLISHED)} need bands between 530 and 980 nm",
         )
+    _check_reflectance(cube)
     with stage("transform"):
         values = compute_parameters(names, cube, wavelengths_nm, constants)
         sources: dict[str, ParameterSource] = {
             name: "own formula" if name == WATER_BAND else "published formula" for name in names
         }
         return TissueParameters(values, sources, background_mask(cube, wavelengths_nm, constants))
+
+
+def _check_reflectance(cube: NDArray[Any]) -> None:
+    """The logarithm of counts has values too, and the formulas would make maps of them."""
+    spectra = cube.reshape(-1, cube.shape[-1])
+    means = spectra[:: max(1, len(spectra) // _LOOKED_AT)].mean(axis=1, dtype=np.float64)
+    means = means[np.isfinite(means) & (means != 0)]
+    if means.size and np.median(means) > _MOST_REFLECTANCE:
+        raise InvalidData(
+            f"values are {np.median(means):.4g} on average: formulas of tissue parameters need reflectance, "
+            "where 1 is the white reference",
+            next_step="Divide by the white reference (after the dark one), or leave parameters out",
+        )
 
 
 def vendor_parameters(

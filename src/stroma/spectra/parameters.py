@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from stroma.core.config import Section
 from stroma.core.errors import InvalidData, UsageError, nearest
@@ -15,7 +15,14 @@ from stroma.core.threads import in_threads
 from stroma.spectra.derivatives import savitzky_golay_matrix
 from stroma.spectra.normalise import absorbance, measured
 
-NamedWindow = tuple[float, float]
+
+def _ascending(window: tuple[float, float]) -> tuple[float, float]:
+    if not window[0] < window[1]:
+        raise ValueError("a window goes from a shorter to a longer wavelength")
+    return window
+
+
+NamedWindow = Annotated[tuple[float, float], AfterValidator(_ascending)]
 PARAMETERS = ("StO2", "NIR", "THI", "TWI", "OHI", "TLI")
 """All parameters of the camera, in the order in which tables list them."""
 
@@ -89,6 +96,15 @@ class ParameterConstants(Section):
     background_green_nm: NamedWindow = (505.0, 535.0)
     background_red_nm: NamedWindow = (610.0, 650.0)
     background_green_to_red: float = Field(0.97, gt=0)
+
+    @field_validator("nir_s2", "thi_t2", "twi_u2")
+    @classmethod
+    def _differ(cls, value: float, info: ValidationInfo) -> float:
+        name = str(info.field_name)
+        zero = f"{name[:-1]}1"
+        if value == info.data.get(zero):
+            raise ValueError(f"the ratios that give 0 and 1 ({zero} and {name}) have to differ")
+        return value
 
 
 _WINDOWS = {

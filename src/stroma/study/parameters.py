@@ -61,18 +61,30 @@ def read_parameters(
             )
         return found
     if source not in SOURCES:
-        if source not in vendor_modules.names():
-            known = ", ".join([*SOURCES, *vendor_modules.names()])
-            raise UsageError(
-                f"there is no source '{source}' of tissue parameters",
-                next_step=f"Known: {known}; a vendor's module is added by an entry point of stroma.parameters",
-            )
+        check_source(source)
         pixels, nm = _spectra(recording, cube)
         camera_id = recording.camera_log.get("Camera_CamID")
         return vendor_parameters(source, pixels, nm, None if camera_id is None else str(camera_id), constants)
     if source == "published":
         return published_parameters(*_spectra(recording, cube), constants)
     return _best(recording, constants, cube)
+
+
+def check_source(source: str) -> None:
+    """Check that there is such a source, before anything is computed.
+
+    Raises:
+        UsageError: there is none, or a vendor's module cannot be imported.
+    """
+    if source in SOURCES:
+        return
+    if source not in vendor_modules.names():
+        known = ", ".join([*SOURCES, *vendor_modules.names()])
+        raise UsageError(
+            f"there is no source '{source}' of tissue parameters",
+            next_step=f"Known: {known}; a vendor's module is added by an entry point of stroma.parameters",
+        )
+    vendor_modules.get(source)
 
 
 def parameters_at(
