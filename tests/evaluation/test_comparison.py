@@ -255,7 +255,7 @@ def test_a_folder_names_the_tables_in_it(tmp_path: Path) -> None:
 def test_a_damaged_table_is_named(tmp_path: Path) -> None:
     path = tmp_path / "t.feather"
     path.write_bytes(b"no feather")
-    with pytest.raises(InvalidData, match="not a readable Feather file"):
+    with pytest.raises(InvalidData, match="no readable Feather file"):
         read_tables([path])
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import polars as pl
 
-from stroma.core.clock import stage
-from stroma.core.errors import InvalidData, MissingFile, UsageError
-from stroma.core.tables import UNREADABLE_TABLE
+from stroma.core.errors import InvalidData, UsageError
 from stroma.study.config import STUDY_FILE
+from stroma.study.htc.feather import read_feather
 from stroma.study.matching import read_any_table
 from stroma.study.study import open_study
 
@@ -120,10 +119,4 @@ def _read(path: Path) -> pl.DataFrame:
         )
     if path.suffix.lower() not in _FEATHER:
         return read_any_table(path)
-    if not path.is_file():
-        raise MissingFile("there is no such table", where=path)
-    try:
-        with stage("read"):
-            return pl.read_ipc(path.read_bytes())
-    except UNREADABLE_TABLE as error:
-        raise InvalidData(f"is not a readable Feather file ({error})", where=path) from error
+    return read_feather(path)

@@ -7,10 +7,11 @@ from pathlib import Path
 import polars as pl
 
 from stroma.core.clock import stage
-from stroma.core.errors import InvalidData, MissingFile
+from stroma.core.errors import InvalidData
 from stroma.core.files import atomic_path
 from stroma.core.tables import polars_writes
 from stroma.spectra.medians import SPECTRUM_COLUMNS
+from stroma.study.htc.feather import read_feather
 from stroma.study.htc.identifiers import is_identifying
 from stroma.study.htc.names import ImageName, split_annotation
 from stroma.study.study import Study
@@ -83,12 +84,7 @@ def read_htc_medians(path: Path | str) -> pl.DataFrame:
         InvalidData: it is no such table.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingFile("there is no such table", where=path)
-    try:
-        table = pl.read_ipc(path.read_bytes())
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise InvalidData(f"is no readable Feather file ({error})", where=path) from error
+    table = read_feather(path)
     needed = ("image_name", "label_name", "n_pixels", *SPECTRUM_COLUMNS)
     missing = [name for name in needed if name not in table.columns]
     if missing:

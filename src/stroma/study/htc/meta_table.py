@@ -6,8 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from stroma.core.clock import stage
-from stroma.core.errors import InvalidData, MissingFile
+from stroma.core.errors import InvalidData
+from stroma.study.htc.feather import read_feather
 from stroma.study.htc.identifiers import is_identifying
 from stroma.study.layouts.layout import Scan
 from stroma.study.listing import Listing, Problem
@@ -35,13 +35,7 @@ def read_meta_table(path: Path | str, *, with_identifiers: bool = False) -> pl.D
         InvalidData: it is no Feather file, has no column `image_name`, or an image twice.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingFile("there is no such table", where=path)
-    try:
-        with stage("read"):
-            table = pl.read_ipc(path.read_bytes())
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise InvalidData(f"is no readable Feather file ({error})", where=path) from error
+    table = read_feather(path)
     table = table.drop([name for name in table.columns if is_identifying(name) and not with_identifiers])
     if "image_name" not in table.columns:
         raise InvalidData("has no column 'image_name'", where=path, next_step=f"Its columns: {table.columns}")

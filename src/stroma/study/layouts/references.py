@@ -10,8 +10,8 @@ from typing import Any
 
 import polars as pl
 
-from stroma.core.clock import stage
 from stroma.core.errors import InvalidData, MissingFile
+from stroma.study.htc.feather import read_feather
 from stroma.study.htc.segmentations import annotations_in
 from stroma.study.htc.settings import SETTINGS_FILE, DatasetSettings
 from stroma.study.layouts.layout import Proposal, Recognition, Scan, image_counts
@@ -91,11 +91,7 @@ def _folders(listing: Listing, problems: list[Problem]) -> Iterator[Folder]:
     """The folder of each reference."""
     place = _table(listing.root)
     path = listing.root / place
-    try:
-        with stage("read"):
-            table = pl.read_ipc(path.read_bytes())
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise InvalidData(f"is no readable Feather file ({error})", where=path) from error
+    table = read_feather(path)
     missing = [name for name in _COLUMNS if name not in table.columns]
     if missing:
         raise InvalidData(f"has no column '{missing[0]}'", where=path, next_step=f"Its columns: {table.columns}")
