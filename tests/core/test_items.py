@@ -45,13 +45,34 @@ def die_at_once(item):
 def test_a_worker_that_died_before_the_next_item_was_handed_over_fails_its_own_item_only():
     def source():
         yield from ("a", "b", "die", "c")
-        while multiprocessing.active_children():  # until the pool has noticed
-            multiprocessing.connection.wait([child.sentinel for child in multiprocessing.active_children()])
+        while children := multiprocessing.active_children():  # until the pool has noticed
+            multiprocessing.connection.wait([child.sentinel for child in children])
         yield from ("d", "e")
 
     outcomes = list(map_items(die_at_once, source(), workers=2))
     assert [o.item for o in outcomes] == ["a", "b", "die", "c", "d", "e"]
     assert [(o.item, o.error) for o in outcomes if isinstance(o, Failed)] == [("die", "WorkerDied")]
+
+
+def append_or_die(task):
+    path, kind = task
+    if kind == "die":
+        while not path.read_text():
+            pass
+        os._exit(9)
+    with path.open("a") as handle:
+        handle.write(kind)
+    return kind
+
+
+def test_what_was_finished_before_a_worker_died_is_not_done_again(tmp_path):
+    for name in "ab":
+        (tmp_path / name).touch()
+    tasks = [(tmp_path / "a", "die"), (tmp_path / "b", "quick"), (tmp_path / "a", "other"), (tmp_path / "b", "last")]
+    outcomes = list(map_items(append_or_die, tasks, workers=2))
+    assert [o.result for o in outcomes if isinstance(o, Done)] == ["quick", "other", "last"]
+    assert [o.error for o in outcomes if isinstance(o, Failed)] == ["WorkerDied"]
+    assert (tmp_path / "b").read_text().count("quick") == 1
 
 
 def test_items_are_consumed_lazily():

@@ -61,7 +61,7 @@ def map_items(
 
     Yields:
         `Done` or `Failed`, one per item. A worker that dies (out of memory, a crash in a C library) fails
-        only the item that killed it; the others in flight are run again.
+        only the item that killed it; the others that are being worked on are run again.
     """
     workers = workers or os.cpu_count() or 1
     if workers == 1:
@@ -117,16 +117,21 @@ def _in_processes(function: Callable[[T], R], items: Iterable[T], workers: int) 
             try:
                 outcome = future.result()
             except BrokenProcessPool:
-                survivors = [item, *(other for other, _ in pending)]
+                in_flight = [(item, None), *((other, _outcome(future)) for other, future in pending)]
                 pending.clear()
                 pool.shutdown(wait=False, cancel_futures=True)
-                for survivor in survivors:
-                    yield _alone(function, survivor)
+                for survivor, finished in in_flight:
+                    yield finished or _alone(function, survivor)
                 pool = _start_pool(workers)
                 continue
             yield outcome
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _outcome(future: Future[Any]) -> Any:
+    """What has come of an item in flight; None when nothing has yet."""
+    return future.result() if future.done() and future.exception() is None else None
 
 
 def _alone(function: Callable[[T], R], item: T) -> Done[T, R] | Failed[T]:
