@@ -97,3 +97,16 @@ def test_what_coco_cannot_hold_is_an_error(tmp_path):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(MissingFile):
         read_coco(tmp_path / "none.json")
+
+
+def test_boxes_and_areas_are_those_of_the_outlines(tmp_path):
+    image = AnnotatedImage("a.png", 20, 30, (Annotation(TRIANGLE, label="a"), Annotation(RING, label="a")))
+    entries = json.loads(write_coco(tmp_path / "c.json", [image], ["a"]).read_text())["annotations"]
+    assert [entry["bbox"] for entry in entries] == [[1.25, 1, 7.75, 7], [2, 2, 10, 10]]
+    assert [entry["area"] for entry in entries] == [TRIANGLE.area, 91]
+
+
+@pytest.mark.parametrize("segmentation", [None, [], "0", 5])
+def test_an_object_without_a_segmentation_is_told(tmp_path, segmentation):
+    with pytest.raises(InvalidData, match="object 0 has no segmentation"):
+        read(tmp_path, example(segmentation=segmentation))

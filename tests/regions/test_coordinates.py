@@ -92,3 +92,18 @@ def test_a_real_contour_table_and_its_mask():
     value = values[np.argmax(pixels)]
     union, both = (drawn | (mask == value)).sum(), (drawn & (mask == value)).sum()
     assert both / union > 0.97
+
+
+@pytest.mark.parametrize("entry", [[[1, 2, 3]] * 3, [1, 2, 3], [], "x", {"x": 1}, [["a", "b"]] * 3])
+def test_an_entry_that_is_no_list_of_points_is_told(tmp_path, entry):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([[[0, 0], [1, 0], [1, 1]], entry]))
+    with pytest.raises(InvalidData, match="object 1"):
+        read_polygon_list(path)
+
+
+def test_a_table_that_is_none_is_told(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"1,2\n3,4,5\n")
+    with pytest.raises(InvalidData, match=r"a\.csv: is not a readable table"):
+        read_coordinates_csv(path)

@@ -218,3 +218,8 @@ def test_a_real_slide_of_1_4_gigapixels_decodes_into_tiles_under_200_mb():
     tracemalloc.stop()
     assert pixels == 32_572_435
     assert peak < 200e6
+
+
+def test_ids_of_digits_stay_as_they_are_written(tmp_path):
+    (tmp_path / "a.csv").write_text("id,encoding\n007,3 4\n1e3,\n")
+    assert read_rle_csv(tmp_path / "a.csv").rows() == [("007", None, "3 4"), ("1e3", None, "")]

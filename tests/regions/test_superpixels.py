@@ -140,3 +140,7 @@ def test_as_good_as_scikit_image_on_a_surgical_field(surgical_field, of, compact
     assert ours.max() <= 1.02 * theirs.max()
     assert boundary_recall(ours, truth) >= boundary_recall(theirs, truth)
     assert undersegmentation_error(ours, truth) <= undersegmentation_error(theirs, truth)
+
+
+def test_areas_are_connected_by_sides_and_not_by_corners() -> None:
+    assert connected_areas(np.array([[0, 1, 1], [1, 0, 1]])).tolist() == [[0, 1, 1], [2, 3, 1]]

@@ -125,3 +125,16 @@ def test_bad_files_are_told_with_the_index_of_the_object(write, text, message):
 def test_a_missing_file(tmp_path):
     with pytest.raises(MissingFile):
         read_xml(tmp_path / "none.xml")
+
+
+def test_a_freehand_line_is_closed_unless_the_file_says_otherwise(write):
+    for text, kind in (("", "Polygon"), ("<closed>1</closed>", "Polygon"), ("<closed>0</closed>", "LineString")):
+        found = read_xml(write(NDPA.replace("<closed>1</closed>", text)), frame=FRAME)
+        assert found[0].geometry.geom_type == kind
+
+
+def test_an_ellipse_may_be_smaller_than_a_pixel_but_not_flat(write):
+    (found,) = read_xml(write(imagescope(region(2, (0, 0), (1, 0.5)))))
+    assert found.geometry.bounds == pytest.approx((0, 0, 1, 0.5))
+    with pytest.raises(InvalidData, match="object 0 is an ellipse without an area"):
+        read_xml(write(imagescope(region(2, (0, 0), (1, 0)))))
