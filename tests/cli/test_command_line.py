@@ -3,14 +3,16 @@
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
 
+import click
 import pytest
 from click.testing import CliRunner
 from pydantic import Field
 
-from stroma.cli.generate import verb_command
+from stroma.cli.generate import VerbGroup, verb_command
 from stroma.cli.main import VERBS, run
 from stroma.core.config import Section
 from stroma.core.errors import InvalidData
@@ -154,3 +156,18 @@ def test_an_error_of_a_user_keeps_its_exit_code(monkeypatch):
 
     monkeypatch.setattr("stroma.cli.main.stroma.main", refuse)
     assert run(["tile"]) == 1
+
+
+@pytest.mark.parametrize("group", ["phantom", "slide", "models", "annotations"])
+def test_the_help_of_a_group_says_of_each_verb_what_the_verb_says_itself(group):
+    command = import_module(f"stroma.cli.{group}").command
+    assert isinstance(command, VerbGroup)
+    for name, (_, line) in command.verbs.items():
+        verb = command.get_command(click.Context(command), name)
+        assert verb is not None
+        assert verb.help.splitlines()[0] == f"{line}."
+
+
+def test_a_verb_that_a_group_does_not_have_is_an_error(capsys):
+    assert run(["slide", "thumbnails"]) == 2
+    assert "No such command 'thumbnails'" in capsys.readouterr().err

@@ -78,10 +78,10 @@ class VerbGroup(click.Group):
     Args:
         name: The verb.
         help: Its help text.
-        verbs: Verb below it → `"module:Options:function"`.
+        verbs: Verb below it → `"module:Options:function"`, and the first line of the function's help.
     """
 
-    def __init__(self, name: str, help: str, verbs: Mapping[str, str]) -> None:
+    def __init__(self, name: str, help: str, verbs: Mapping[str, tuple[str, str]]) -> None:
         super().__init__(name, help=help, context_settings={"help_option_names": ["-h", "--help"]})
         self.verbs = verbs
 
@@ -93,9 +93,14 @@ class VerbGroup(click.Group):
         """Import the verb `cmd_name`."""
         if cmd_name not in self.verbs:
             return None
-        module, options, function = self.verbs[cmd_name].split(":")
+        module, options, function = self.verbs[cmd_name][0].split(":")
         found = import_module(module)
         return verb_command(cmd_name, getattr(found, options), getattr(found, function))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, line) for name, (_, line) in self.verbs.items()])
 
 
 @contextmanager
