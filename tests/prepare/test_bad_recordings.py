@@ -115,13 +115,13 @@ def bare_array(tree):
     write_htc_blosc(path, np.zeros((480, 640), np.uint8))
 
 
-def segmentation(value, shape=(480, 640)):
+def segmentation(value, shape=(480, 640), name=f"P001#{TIME}"):
     def damage(tree):
         for path in (tree.folder / "annotations").iterdir():
             path.unlink()
         mask = np.zeros(shape, np.uint8)
         mask[3, 4] = value
-        path = tree.data / "intermediates" / "segmentations" / f"P001#{TIME}.blosc"
+        path = tree.data / "intermediates" / "segmentations" / f"{name}.blosc"
         path.parent.mkdir(parents=True)
         write_htc_blosc(path, {"semantic#primary": mask})
 
@@ -186,6 +186,18 @@ DAMAGES = {
     ),
     "unlabelled index": (segmentation(77), "error", "", ["77"]),
     "segmentation without names": (bare_array, "error", f"P001#{TIME}.blosc", ["no masks by annotation"]),
+    "segmentation of no image": (
+        segmentation(1, name="P009#2021_04_15_09_22_01"),
+        "warning",
+        "P009#2021_04_15_09_22_01.blosc",
+        ["belongs to no image"],
+    ),
+    "second cube": (
+        lambda t: shutil.copy(t.cube_file, t.folder / "2020_01_01_01_01_01_SpecCube.dat"),
+        "error",
+        "2020_01_01_01_01_01_SpecCube.dat",
+        ["is a second cube beside"],
+    ),
     "size of a segmentation": (segmentation(1, (48, 64)), "error", "", ["48 × 64", "480 × 640"]),
 }
 

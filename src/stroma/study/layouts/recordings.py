@@ -94,11 +94,20 @@ def scan_recordings(
             if of_htc:
                 drawn = {_key(one) for one in of_image}
                 annotations += [one for one in _masks_of_htc(image_id, *of_htc) if _key(one) not in drawn]
+    problems += _without_image(masks or {}, {values["image_id"] for values, _ in recordings})
     return Scan(
         catalog_table(_rows(recordings, with_identifiers), where=listing.root),
         annotation_table(annotations),
         tuple(sorted(problems, key=lambda problem: problem.path)),
     )
+
+
+def _without_image(masks: Mapping[str, tuple[str, tuple[str, ...]]], images: set[str]) -> Iterator[Problem]:
+    """Files of masks that belong to no image; told once, since a part of a data set may have the masks of all."""
+    lost = [path for image_id, (path, _) in masks.items() if image_id not in images]
+    if lost:
+        more = f" (nor do {len(lost) - 1} more files of masks)" if len(lost) > 1 else ""
+        yield Problem(lost[0], f"belongs to no image that is there{more}", harmless=True)
 
 
 def _read(
@@ -116,6 +125,9 @@ def _read(
         hint = f", only {others[0]}" if others else ""
         problems.append(Problem(folder.path, f"has no cube {cube}{hint}; the image is left out"))
         return None
+    for other in folder.files if folder.path.endswith(folder.timestamp) else ():
+        if other.endswith(CUBE) and other != cube and "/" not in other and not is_hidden(other):
+            problems.append(Problem(folder.inside(other), f"is a second cube beside {cube}; it is left out"))
     path = folder.cube_path or folder.inside(cube)
     log = _camera_log(listing, folder, problems)
     if log and not log.get("Camera_CamID"):
@@ -194,7 +206,9 @@ def _metadata(listing: Listing, folder: Folder, problems: list[Problem]) -> Mapp
     try:
         return _plain_values(read_small_file(f"{listing.root}/{path}"))
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        problems.append(Problem(path, f"is no readable meta file ({error}); the image has no metadata"))
+        is_form = isinstance(error, AttributeError | TypeError)
+        reason = "it, or its label_meta, is no table" if is_form else str(error)
+        problems.append(Problem(path, f"is no readable meta file ({reason}); the image has no metadata"))
         return {}
 
 
