@@ -1,6 +1,7 @@
 """Downloads go on where they stopped, are verified, and errors tell what to do without a network."""
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -165,6 +166,8 @@ def test_each_source_without_a_network_names_file_size_and_folder(
         "glomeruli": ("1AUc4VuqFIB-zN36ifnjZCO9nlPXAdfbF", "3,280 MB", tmp_path / "glomeruli"),
         "uni2-h": ("model.safetensors or pytorch_model.bin", "2,726 MB", tmp_path / "MahmoodLab" / "UNI2-h"),
         "lunit-dino-16": ("model.safetensors", "87 MB", tmp_path / "1aurent/vit_small_patch16_224.lunit_dino"),
+        "resnet18.a1_in1k": ("model.safetensors", "45 MB", tmp_path / "timm/resnet18.a1_in1k"),
+        "hf-hub:lab/pathology": ("config.json", "1 kB", tmp_path / "lab/pathology"),
     }
     for model, (file, size, folder) in cases.items():
         with pytest.raises(MissingFile) as caught:
@@ -181,3 +184,49 @@ def test_each_source_without_a_network_names_file_size_and_folder(
     save_file(network.state_dict(), folder / "model.safetensors")
     found = stroma.load_model("lunit-dino-16", weights_dir=tmp_path)
     assert torch.equal(found.norm.weight, network.norm.weight)
+
+
+def test_a_network_of_the_hub_that_was_copied_by_hand_is_found_and_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its description and its weights lie in the weights folder; what is imported needs neither."""
+    from safetensors.torch import save_file
+
+    from stroma.cli.main import run as cli
+    from stroma.models.encoders import load_encoder
+    from stroma.models.timm_network import timm_network
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    folder = tmp_path / "weights" / "lab" / "pathology"
+    folder.mkdir(parents=True)
+    options = {"embed_dim": 24, "depth": 2, "num_heads": 2, "img_size": 32}
+    network = timm_network(encoder="vit_tiny_patch16_224", options=options).eval()
+    description = {
+        "architecture": "vit_tiny_patch16_224", "model_args": options,
+        "pretrained_cfg": {"mean": [0.7, 0.5, 0.6], "std": [0.2, 0.2, 0.2], "input_size": [3, 32, 32]},
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(description))
+    save_file(network.state_dict(), folder / "model.safetensors")
+    found = stroma.load_model("hf-hub:lab/pathology", weights_dir=tmp_path / "weights")
+    image = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(found(image), network(image))
+    assert found.loaded.description.prepare.steps[1].parameters["mean"] == [0.7, 0.5, 0.6]
+    encoder = load_encoder(
+        "hf-hub:lab/pathology", weights_dir=tmp_path / "weights", device="cpu", precision="float32"
+    )  # fmt: skip
+    assert encoder.dim == 24
+    arguments = ["models", "import", "hf-hub:lab/pathology", "-o", str(tmp_path / "own")]
+    assert cli([*arguments, "--weights-dir", str(tmp_path / "weights")]) == 0
+    assert str(tmp_path) not in next((tmp_path / "own").rglob("weights.json")).read_text()
+    again = stroma.load_model(tmp_path / "own")
+    with torch.no_grad():
+        torch.testing.assert_close(again(image), network(image))
+
+
+def test_a_licence_is_accepted_where_the_weights_lie(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        stroma.load_model("uni", weights_dir=tmp_path / "my weights")
+    text = str(caught.value)
+    assert f"stroma models fetch 'uni' --accept-licence --weights-dir '{tmp_path / 'my weights'}'" in text
+    assert "in Python: accept_licence=True" in text

@@ -30,6 +30,13 @@ def run(tmp_path: Path) -> Path:
     return o.htc_run(tmp_path / "mlp run", states, o.htc_config("pixel", 3))
 
 
+def test_the_account_of_an_ensemble_names_its_folds(run: Path) -> None:
+    lines = str(stroma.load_model(run).loaded).splitlines()
+    assert [line.partition(": ")[0] for line in lines if "keys taken" in line] == [
+        f"{fold}/epoch=100-dice_metric=0.74.ckpt" for fold in ("fold_P041,P060,P069", "fold_P044,P050,P059")
+    ]
+
+
 def test_folds_are_averaged_as_probabilities(run: Path) -> None:
     spectra = torch.rand(7, 3)
     both = stroma.load_model(run)

@@ -38,6 +38,15 @@ def test_list_and_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Did you mean" in capsys.readouterr().err
 
 
+def test_list_takes_wildcards_and_says_when_there_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli(["models", "list", "image@*pig_nested-*-2"]) == 0
+    assert "image@2025-03-09_19-38-10_baseline_pig_nested-*-2 (3 runs)" in capsys.readouterr().out
+    assert cli(["models", "list", "baseline_pig_nested-1"]) == 0
+    assert "image@2025-03-09_19-38-10_baseline_pig_nested-1-2: hsi" in capsys.readouterr().out
+    assert cli(["models", "list", "prostat_small"]) == 2
+    assert "Did you mean 'prostate_small'?" in capsys.readouterr().err
+
+
 def test_an_imported_run_predicts_like_the_original(
     tmp_path: Path, archive: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

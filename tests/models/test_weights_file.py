@@ -163,3 +163,22 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path: Path) -> None:
     (tmp_path / "cut.zip").write_bytes(archive.read_bytes()[:-30])
     with pytest.raises(InvalidData, match="not a whole zip"):
         stroma.load_model(tmp_path / "cut.zip")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_what_a_download_leaves_in_place_of_weights_is_named(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"model{suffix}"
+    file.write_text("<!DOCTYPE html>\n<html>404 not found</html>")
+    with pytest.raises(InvalidData, match="a text that begins with '<!DOCTYPE html> <html>404 not found"):
+        read_weights(file)
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(InvalidData, match="a pointer of Git LFS") as caught:
+        read_weights(file)
+    assert "git lfs pull" in str(caught.value)
+
+
+def test_the_class_that_a_pickle_asks_for_is_named(tmp_path: Path) -> None:
+    torch.save(nn.Sequential(nn.Linear(2, 2)), tmp_path / "whole.pth")
+    with pytest.raises(InvalidData, match="it asks for 'torch.nn.modules.container.Sequential'") as caught:
+        read_weights(tmp_path / "whole.pth")
+    assert "torch.save(model.state_dict()" in str(caught.value)

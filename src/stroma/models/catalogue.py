@@ -13,6 +13,10 @@ from stroma.models.card import PublishedModel
 from stroma.models.catalogue_histology import histology_models
 from stroma.models.catalogue_htc import htc_models
 
+_FORMS = (
+    "Give a path, a name of 'stroma models list' (wildcards in quotes), or a network of timm: resnet18.a1_in1k, "
+    "hf-hub:owner/name"
+)
 _NUMBERED = re.compile(r"\*-(\d+)")
 
 
@@ -40,7 +44,8 @@ def find(name: str) -> list[PublishedModel]:
     patterns = [candidate.lower() for candidate in _numbered(name)]
     wanted = {entry for pattern in patterns for entry in fnmatch.filter(lowered, _only_stars(pattern))}
     if not wanted:
-        hint = nearest(name, known) + " See: stroma models list"
+        close = nearest(name, known)
+        hint = f"{close} See: stroma models list" if close.startswith("Did") else _FORMS
         if name.startswith("hf-hub:"):
             hint = f"Networks of the Hub are encoders, fetched on first use: stroma embed TILES --encoder {name}"
         raise UsageError(f"there is no published model '{name}'", next_step=hint)

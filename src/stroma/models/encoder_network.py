@@ -72,7 +72,7 @@ def encoder_network(
         }
         data |= {"fixed": _takes_one_size(network), "mpp": card.mpp}
     else:
-        network, identity = _of_timm(name, weights, seed)
+        network, identity = _of_timm(name, weights, seed, weights_folder(weights_dir))
         config: Any = getattr(network, "pretrained_cfg", {})
         data = {**resolve_model_data_config(network), "fixed": bool(config.get("fixed_input_size"))}
     blocks = {} if num_blocks == 1 and not avg_pool else {"num_blocks": num_blocks, "avg_pool": avg_pool}
@@ -178,13 +178,15 @@ def _published(
     return network, {"name": card.name, "weights": kind, "weights_sha256": sha256(member.path), **licence}
 
 
-def _of_timm(name: str, weights: str, seed: int) -> tuple[nn.Module, dict[str, Any]]:
+def _of_timm(name: str, weights: str, seed: int, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = timm_network(encoder=name)
+        network = timm_network(encoder=name, weights_dir=folder)
     if weights == RANDOM:
         return network, {"name": name, "weights": RANDOM, "seed": seed}
-    path = fetch_timm_weights(name, network, without=_WITHOUT) if weights == PRETRAINED else Path(weights)
+    path = (
+        fetch_timm_weights(name, network, folder=folder, without=_WITHOUT) if weights == PRETRAINED else Path(weights)
+    )
     load_timm_weights(network, read_weights(path).state, where=str(path))
     kind = PRETRAINED if weights == PRETRAINED else "file"
     return network, {"name": name, "weights": kind, "weights_sha256": sha256(path)}

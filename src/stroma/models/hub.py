@@ -14,26 +14,31 @@ from stroma.core.errors import MissingFile
 _TIMEOUT_S = 5.0
 
 
-def fetch(repository: str, names: Sequence[str], *, what: str, next_step: str) -> Path:
-    """Return the path of a file of a repository on the Hub, downloading it if it is not in the local cache.
+def fetch(repository: str, names: Sequence[str], *, what: str, next_step: str, folder: Path) -> Path:
+    """Return the path of a file of a repository on the Hub, downloading it if it is not on this computer.
 
-    The cache is asked first and without the network. Whether the Hub can be reached is then found out by one request
-    of at most 5 seconds, since the Hub's own client tries for about a minute.
+    The weights folder and the Hub's own cache are asked first and without the network. Whether the Hub can be reached
+    is then found out by one request of at most 5 seconds, since the Hub's own client tries for about a minute.
 
     Args:
         repository: `owner/name` or `owner/name@revision`.
         names: File names, the preferred one first.
         what: What the file is, for the message: "the pretrained weights of 'resnet18'".
-        next_step: What the user can do without it.
+        next_step: What the user can do without it; where to put the file is added.
+        folder: The weights folder: the file may lie in `<folder>/<owner>/<name>`.
 
     Raises:
-        MissingFile: it is not in the cache, and the Hub is switched off, cannot be reached, has no such file, or
+        MissingFile: it is not here, and the Hub is switched off, cannot be reached, has no such file, or
             asks for an access that this account does not have.
     """
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     identifier, _, revision = repository.partition("@")
+    there = next((path for name in names if (path := folder / identifier / name).is_file()), None)
+    if there is not None:
+        return there
+    next_step += f". Or put the file into {folder / identifier} (another folder than {folder}: --weights-dir)"
     for name in names:
         try:
             return Path(hf_hub_download(identifier, name, revision=revision or None, local_files_only=True))

@@ -130,7 +130,8 @@ def load_member(
     network = build_model(wanted.model, channels=wanted.channels, classes=wanted.classes)
     heads = head_names(network)
     unused = [name for name in getattr(network, "unused_names", ()) if name != getattr(network, "head", "")]
-    new_head, where = classes is not None, member.path.name
+    new_head = classes is not None
+    where = member.path.name if member.fold == member.path.stem else f"{member.fold}/{member.path.name}"
     if wanted.model.name == "timm":
         report = load_timm_weights(network, state, where=where, new_head=new_head)
     else:

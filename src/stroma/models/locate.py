@@ -20,7 +20,7 @@ from stroma.models.catalogue import by_file, find, is_published
 from stroma.models.describe import Description
 from stroma.models.htc_run import HtcRun, is_htc_run, read_config
 from stroma.models.recognise import recognise
-from stroma.models.timm_network import WEIGHT_NAMES, fetch_timm_weights, is_timm, timm_network
+from stroma.models.timm_network import WEIGHT_NAMES, fetch_timm_weights, is_timm, timm_network, without_hub
 from stroma.models.wavelengths import RGB_NM
 from stroma.models.weights_file import SUFFIXES, StateDict, read_weights
 from stroma.models.weights_folder import require_licence, weights_folder
@@ -85,21 +85,21 @@ def locate(
         hint = nearest(path.name, siblings)
         raise MissingFile("there is no such file or folder", where=path, next_step=hint if hint[:3] == "Did" else "")
     if is_timm(str(name)) and not is_published(str(name)):
-        return [_timm_member(str(name))]
+        return [_timm_member(str(name), weights_folder(weights_dir))]
     members: list[Member] = []
     for card in find(str(name)):
         members += published_members(card, weights_folder(weights_dir), accept_licence=accept_licence)
     return members
 
 
-def _timm_member(name: str) -> Member:
+def _timm_member(name: str, folder: Path) -> Member:
     """The pretrained weights of a network of timm, as an encoder without its classifier."""
-    component = Component.model_validate({"name": "timm", "encoder": name})
-    network = timm_network(encoder=name)
-    path = fetch_timm_weights(name, network, without="Connect to the network once")
+    network = timm_network(encoder=name, weights_dir=folder)
+    path = fetch_timm_weights(name, network, folder=folder, without="Connect to the network once")
     config: Any = getattr(network, "pretrained_cfg", {})
     statistics = {"name": "mean_std", "mean": list(config["mean"]), "std": list(config["std"])}
     prepare = Preparation.model_validate({"steps": ["divide", statistics]})
+    component = without_hub(Component.model_validate({"name": "timm", "encoder": name}), folder)
     description = Description(component, 3, 0, (), "features", "none", RGB_NM, prepare, "rgb")
     return Member(name, path, description)
 
@@ -110,7 +110,9 @@ def published_members(card: PublishedModel, folder: Path, *, accept_licence: boo
     if card.system == "htc":
         return _htc_members(_fetched_run(card, folder), card)
     if card.system == "encoders":
-        return [Member(card.name, _hub_file(card, folder), Description.of_published(card))]
+        described = Description.of_published(card)
+        file = _hub_file(card, folder)
+        return [Member(card.name, file, replace(described, model=without_hub(card.model, folder)))]
     if card.access == "manual":
         local = folder / card.file.name
         if not local.is_dir() or not _weight_files(local):
@@ -126,16 +128,12 @@ def published_members(card: PublishedModel, folder: Path, *, accept_licence: boo
 
 def _hub_file(card: PublishedModel, folder: Path) -> Path:
     """The weights of an encoder of the Hub: from the weights folder, the Hub's own cache, or downloaded to it."""
-    local = folder / card.file.name
-    there = next((local / name for name in WEIGHT_NAMES if (local / name).is_file()), None)
-    if there is not None:
-        return there
-    step = card.access_note or "Connect to the network once"
     return hub.fetch(
         card.file.name,
         WEIGHT_NAMES,
         what=f"the weights of {card.name} ({' or '.join(WEIGHT_NAMES)}, {card.file.size_text})",
-        next_step=f"{step}. Or put the file into {local} (another folder than {folder}: --weights-dir)",
+        next_step=card.access_note or "Connect to the network once",
+        folder=folder,
     )
 
 

@@ -13,8 +13,10 @@ from timm.layers import GluMlp, Mlp, SwiGLU, SwiGLUPacked
 from timm.models import PretrainedCfg
 from torch import nn
 
+from stroma.core.component import Component
 from stroma.core.errors import ConfigError, InvalidData, UsageError, nearest
 from stroma.models import hub
+from stroma.models.weights_folder import weights_folder
 
 HUB = "hf-hub:"
 WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
@@ -22,7 +24,12 @@ WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
 
 
 def timm_network(
-    *, channels: int = 3, classes: int = 0, encoder: str = "resnet18", options: Mapping[str, Any] | None = None
+    *,
+    channels: int = 3,
+    classes: int = 0,
+    encoder: str = "resnet18",
+    options: Mapping[str, Any] | None = None,
+    weights_dir: Path | None = None,
 ) -> nn.Module:
     """A network of timm with random weights, (B, C, H, W) → logits (B, K), or vectors (B, D) for 0 classes.
 
@@ -31,13 +38,14 @@ def timm_network(
         classes: Number of classes.
         encoder: A name of timm (`vit_small_patch16_224`), or `hf-hub:owner/name` for a description on the Hub.
         options: Further parameters of the network, for example `{"dynamic_img_size": True}`; layers by their name.
+        weights_dir: Where the description of a network on the Hub may lie; see `weights_folder`.
 
     Raises:
         ConfigError: timm has no such network, or it does not take these options.
         MissingFile: the description on the Hub cannot be fetched.
         InvalidData: the description on the Hub is none.
     """
-    architecture, arguments = _describe(encoder)
+    architecture, arguments = _describe(encoder, weights_folder(weights_dir))
     given = {**arguments, **_layers(options or {}), "num_classes": classes, "in_chans": channels}
     try:
         network: nn.Module = timm.create_model(architecture, pretrained=False, **given)
@@ -58,17 +66,37 @@ def _layers(options: Mapping[str, Any]) -> dict[str, Any]:
     return {**options, "mlp_layer": known[named]}
 
 
+def without_hub(component: Component, folder: Path) -> Component:
+    """A component that names a network on the Hub, as one that describes it itself, so that it can be built anywhere.
+
+    Args:
+        component: `{name: timm, encoder: hf-hub:owner/name}`; others are given back.
+        folder: The weights folder.
+
+    Raises:
+        MissingFile, InvalidData: as in `timm_network`.
+    """
+    encoder = str(component.parameters.get("encoder", ""))
+    if component.name != "timm" or not encoder.startswith(HUB):
+        return component
+    architecture, arguments = _describe(encoder, folder)
+    options = {**arguments, **component.parameters.get("options", {})}
+    options.pop("pretrained_cfg")
+    return Component.model_validate({"name": "timm", "encoder": architecture, "options": options})
+
+
 def is_timm(name: str) -> bool:
     """Whether timm has a network of this name, or it is one on the Hub."""
     return name.startswith(HUB) or timm.is_model(name.partition(".")[0])
 
 
-def fetch_timm_weights(encoder: str, network: nn.Module, *, without: str) -> Path:
-    """The file of the pretrained weights of a network, from the cache of the Hub or downloaded.
+def fetch_timm_weights(encoder: str, network: nn.Module, *, folder: Path, without: str) -> Path:
+    """The file of the pretrained weights of a network, from this computer or downloaded.
 
     Args:
         encoder: As in `timm_network`.
         network: From `timm_network`.
+        folder: The weights folder.
         without: What the user can do without the file, for the message.
 
     Raises:
@@ -85,10 +113,12 @@ def fetch_timm_weights(encoder: str, network: nn.Module, *, without: str) -> Pat
         )
     given = config.get("hf_hub_filename")
     names = [str(given)] if given else list(WEIGHT_NAMES)
-    return hub.fetch(str(repository), names, what=f"the pretrained weights of '{encoder}'", next_step=without)
+    size = sum(4 * parameter.numel() for parameter in network.parameters())
+    what = f"the pretrained weights of '{encoder}' ({' or '.join(names)}, about {size / 1e6:,.0f} MB)"
+    return hub.fetch(str(repository), names, what=what, next_step=without, folder=folder)
 
 
-def _describe(name: str) -> tuple[str, dict[str, Any]]:
+def _describe(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
     """Architecture with tag, and its arguments for timm."""
     scheme, colon, repository = name.partition(":")
     if not colon:
@@ -100,8 +130,8 @@ def _describe(name: str) -> tuple[str, dict[str, Any]]:
         return name, {}
     if scheme != "hf-hub":
         raise ConfigError(f"there is no encoder '{name}'", next_step=f"Did you mean 'hf-hub:{repository}'?")
-    what = f"the description of the encoder '{name}'"
-    path = hub.fetch(repository, ["config.json"], what=what, next_step="Connect to the network once")
+    what = f"the description of the encoder '{name}' (config.json, about 1 kB)"
+    path = hub.fetch(repository, ["config.json"], what=what, next_step="Connect to the network once", folder=folder)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         description = content.get("pretrained_cfg", content)

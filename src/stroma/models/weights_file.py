@@ -65,6 +65,7 @@ def read_weights(path: Path) -> WeightsFile:
             f"is no weight file (suffix '{path.suffix}')", where=path, next_step=f"Known: {', '.join(SUFFIXES)}"
         )
     with stage("read"):
+        _refuse_text(path)
         if path.suffix.lower() == ".safetensors":
             return WeightsFile(path, "safetensors", _read_safetensors(path))
         content = _read_torch(path)
@@ -78,6 +79,25 @@ def read_weights(path: Path) -> WeightsFile:
             next_step="Save the weights with torch.save(model.state_dict(), …) or as safetensors",
         )
     return WeightsFile(path, kind, state)
+
+
+def _refuse_text(path: Path) -> None:
+    """Say of a page or a pointer, which a download may leave in place of the weights, what it is."""
+    with path.open("rb") as handle:
+        start = handle.read(200)
+    if start.startswith(b"version https://git-lfs"):
+        raise InvalidData(
+            "is a pointer of Git LFS, not the weights themselves",
+            where=path,
+            next_step="Fetch them where you cloned it: git lfs pull",
+        )
+    text = " ".join(start.decode("latin-1").split())
+    if len(start) > 8 and text.isascii() and text.isprintable():
+        raise InvalidData(
+            f"is no weight file but a text that begins with '{text[:60]}'",
+            where=path,
+            next_step="Download it again, and see what its address shows in a browser",
+        )
 
 
 def _unpack(content: Any) -> tuple[Literal["lightning", "fastai", "state_dict"], Mapping[Any, Any]]:
@@ -132,7 +152,7 @@ def _is_pickle(path: Path) -> bool:
 
 
 def _refusal(path: Path, message: str) -> InvalidData:
-    found = re.search(r"(?:GLOBAL|global:?) ([\w.]+)", message)
+    found = re.search(r"(?:GLOBAL|global:?) (?!GLOBAL\b)([\w.]+)", message)
     what = f"asks for '{found.group(1)}'" if found else "is a pickle of objects"
     exported = found is not None and found.group(1).startswith(("fastai", "fastcore", "__main__"))
     plain = "Save the weights alone where it was made: torch.save(model.state_dict(), …), or as safetensors"

@@ -47,9 +47,11 @@ def require_licence(model: PublishedModel, folder: Path, *, accept: bool) -> Non
     if accepted.get(whose) == model.licence:
         return
     if not accept:
+        own = "" if folder == weights_folder() else f" --weights-dir '{folder}'"
         raise UsageError(
             f"the weights of {model.name} may not be used commercially ({model.licence}, {model.source})",
-            next_step=f"If you agree, once: stroma models fetch '{model.name}' --accept-licence",
+            next_step=f"If you agree, once: stroma models fetch '{model.name}' --accept-licence{own} (in Python: "
+            "accept_licence=True)",
         )
     write_json(path, {**accepted, whose: model.licence})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,13 +11,13 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from stroma.core.config import to_plain
-from stroma.core.errors import StromaError
+from stroma.core.errors import StromaError, UsageError, nearest
 from stroma.core.extras import require
 from stroma.core.items import Done, map_items
 from stroma.core.verbs import Flag, VerbOptions, VerbResult
 from stroma.models import fetch
 from stroma.models.card import PublishedModel
-from stroma.models.catalogue import catalogue, find
+from stroma.models.catalogue import catalogue, find, is_published
 from stroma.models.weights_folder import weights_folder
 
 _NUMBERS = re.compile(r"(nested|seed)-\d+-(\d+)")
@@ -26,7 +27,9 @@ Folder = Annotated[Path | None, Flag(setting=False)]
 class ListOptions(VerbOptions):
     """Options of `stroma models list`."""
 
-    pattern: Annotated[str | None, Flag(argument=True)] = Field(None, description="Only names that contain this text")
+    pattern: Annotated[str | None, Flag(argument=True)] = Field(
+        None, description="Only names that contain this text, or fit it with its wildcards: 'image@*nested-*-2'"
+    )
     all: bool = Field(False, description="One line for each of the nested runs and seeds, too")
 
 
@@ -36,17 +39,33 @@ def list_models(options: ListOptions) -> VerbResult:
     Args:
         options: Which.
     """
-    wanted = (options.pattern or "").lower()
-    cards = [card for card in catalogue().values() if wanted in card.name.lower() or wanted in card.system]
+    cards = _fitting((options.pattern or "").lower())
+    if not cards:
+        hint = nearest(str(options.pattern), catalogue())
+        raise UsageError(
+            f"no published model is called like '{options.pattern}'",
+            next_step=hint if hint.startswith("Did") else "See all: stroma models list",
+        )
+    whole = Counter(group_name(card.name) for card in catalogue().values())
     groups: dict[str, list[PublishedModel]] = {}
     for card in cards:
-        key = card.name if options.all else group_name(card.name)
-        groups.setdefault(key, []).append(card)
-    lines = [_line(name, group) for name, group in groups.items()]
+        groups.setdefault(card.name if options.all else group_name(card.name), []).append(card)
+    lines = []
+    for name, group in groups.items():
+        parts = [(name, group)] if len(group) == whole[name] else [(card.name, [card]) for card in group]
+        lines += [_line(*part) for part in parts]
     details = {"models": [to_plain(card) for card in cards]}
+    first = f"'{cards[0].name}'" if len(cards) == 1 else "NAME"
     return VerbResult(
-        lines=lines, details=details, summary={"published models": len(cards)}, next=["stroma models show NAME"]
+        lines=lines, details=details, summary={"published models": len(cards)}, next=[f"stroma models show {first}"]
     )
+
+
+def _fitting(pattern: str) -> list[PublishedModel]:
+    cards = list(catalogue().values())
+    if "*" in pattern:
+        return find(pattern) if is_published(pattern) else []
+    return [card for card in cards if pattern in card.name.lower() or pattern in card.system]
 
 
 def group_name(name: str) -> str:
