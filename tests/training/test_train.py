@@ -5,6 +5,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from PIL import Image as Pillow
 from safetensors.torch import load_file
 
@@ -136,6 +137,39 @@ def test_training_again_skips_finished_folds_and_other_settings_are_refused(trai
     assert "optim.lr was 0.003, is 0.5" in capsys.readouterr().err
 
 
+def test_a_run_that_is_replaced_is_counted_as_trained(tmp_path, capsys):
+    arguments = ["train", str(write_config(tmp_path)), "-o", str(tmp_path / "run"), "--set", "train.epochs=1"]
+    assert command(arguments) == 0
+    capsys.readouterr()
+    assert command([*arguments, "--set", "optim.lr=0.001", "--overwrite"]) == 0
+    assert "2 done" in capsys.readouterr().out
+
+
+def test_a_run_keeps_the_precision_it_began_with(trained, monkeypatch, capsys):
+    """As when a training from a GPU, or its finished folds, are gone on with on another machine."""
+    assert json.loads((trained / "run" / "run.json").read_text())["settings"]["train"]["precision"] == "float32"
+    monkeypatch.setattr(
+        "stroma.training.train.training_precision", lambda wanted, device: {"auto": "bfloat16"}.get(wanted, wanted)
+    )
+    arguments = ["train", str(trained / "config.yaml"), "-o", str(trained / "run")]
+    assert command(arguments) == 0
+    assert "2 already complete" in capsys.readouterr().out
+    assert command([*arguments, "--set", "train.precision=bfloat16"]) == 1
+    assert 'train.precision was "float32", is "bfloat16"' in capsys.readouterr().err
+
+
+def test_too_little_memory_for_a_batch_says_what_to_make_smaller(trained, tmp_path, monkeypatch, capsys):
+    def hungry(self, batch, index):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr("stroma.training.module.SegmentationModule.training_step", hungry)
+    assert command(["train", str(trained / "config.yaml"), "-o", str(tmp_path / "run"), "--device", "cpu"]) == 1
+    assert (
+        "cpu has too little memory for 8 samples at once. Use a smaller sampling.batch_size"
+        in capsys.readouterr().err
+    )
+
+
 def test_a_resumed_training_gives_the_same_weights(trained, tmp_path, monkeypatch):
     """Interrupted after its first epoch and run again, byte for byte as in one go."""
     from stroma.training.module import EpochEnd
@@ -190,6 +224,22 @@ def test_a_mask_of_another_size_is_named(tmp_path):
         Pillow.new("1", (10, 10), 1).save(mask)
     with pytest.raises(InvalidData, match="10 × 10 pixels"):
         train(config, tmp_path / "run")
+
+
+def test_validation_images_without_annotation_are_named_before_the_training(tmp_path):
+    config = write_config(tmp_path)
+    for subject in ("P000", "P002"):
+        for mask in (tmp_path / "data" / "subjects" / subject).rglob("*binary.png"):
+            Pillow.new("1", Pillow.open(mask).size, 0).save(mask)
+    with pytest.raises(InvalidData, match="no pixel of the 2 validation images of fold_0 is annotated"):
+        train(config, tmp_path / "run")
+    assert not list((tmp_path / "run").rglob("*.ckpt"))
+
+
+def test_a_training_that_diverges_stops_and_says_so(tmp_path, capsys):
+    arguments = ["train", str(write_config(tmp_path)), "-o", str(tmp_path / "run"), "--set", "optim.lr=1e30"]
+    assert command(arguments) == 1
+    assert "the loss of epoch 1 is nan. Lower the learning rate (optim.lr is 1e+30)" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_run_is_not_touched(trained, tmp_path):

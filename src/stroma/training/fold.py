@@ -60,7 +60,8 @@ def train_fold(run: Run, fold: str, config: RunConfig) -> ModelCard:
     folder.mkdir(parents=True, exist_ok=True)
     _quiet_lightning()
     train_ids, validation_ids = run.images_of("train", fold), run.images_of("validation", fold)
-    check_masks(study, [*train_ids, *validation_ids], config, run.stores)
+    for name, image_ids in (("training", train_ids), ("validation", validation_ids)):
+        check_masks(study, image_ids, config, run.stores, f"{name} images of {fold}")
     card = _card(study, train_ids, config, run.stores)
     lightning.seed_everything(config.seed, verbose=False)
     start = start_network(
@@ -91,8 +92,15 @@ def train_fold(run: Run, fold: str, config: RunConfig) -> ModelCard:
     return complete
 
 
-def check_masks(study: Study, image_ids: Sequence[str], config: RunConfig, stores: Stores | None) -> None:
+def check_masks(study: Study, image_ids: Sequence[str], config: RunConfig, stores: Stores | None, what: str) -> None:
     """Open every image's (or store's) header and mask before the first step.
+
+    Args:
+        study: The study.
+        image_ids: Images of one side of a fold; none are fine.
+        config: The run's configuration.
+        stores: Prepared stores to read from instead of the images.
+        what: What the images are, for the message: "validation images of fold_0".
 
     Raises:
         InvalidData: a mask of another size than its image, or no annotated pixel in any image; a mask with an
@@ -110,8 +118,12 @@ def check_masks(study: Study, image_ids: Sequence[str], config: RunConfig, store
                     next_step="Repair the mask, or leave the image out of the splits",
                 )
         annotated += int((mask != IGNORE).sum())
-    if annotated == 0:
-        raise InvalidData("no pixel of these images is annotated", where=study.path)
+    if image_ids and annotated == 0:
+        raise InvalidData(
+            f"no pixel of the {len(image_ids)} {what} is annotated",
+            where=study.path,
+            next_step="Annotate some, or divide the study in another way",
+        )
 
 
 def _card(study: Study, train_ids: Sequence[str], config: RunConfig, stores: Stores | None) -> ModelCard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from stroma.core.clock import stage
 from stroma.core.device import full_float32
+from stroma.core.errors import StromaError
 from stroma.core.files import atomic_path
 from stroma.core.provenance import Provenance
 from stroma.core.tables import write_table
@@ -129,10 +131,21 @@ class EpochEnd(lightning.Callback):
         self.rows, self.best = [list(row) for row in state_dict["rows"]], float(state_dict["best"])
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Judge the epoch and write everything that the next one builds on, the resume file last."""
+        """Judge the epoch and write everything that the next one builds on, the resume file last.
+
+        Raises:
+            StromaError: the loss is no number any more.
+        """
         network: nn.Module = pl_module.network
         epoch, last = trainer.current_epoch, trainer.current_epoch + 1 == self.config.train.epochs
         entries = [("train_loss", float(trainer.callback_metrics["train_loss"]))]
+        if not math.isfinite(entries[0][1]):
+            raise StromaError(
+                f"the training diverged: the loss of epoch {epoch + 1} is {entries[0][1]}",
+                where=self.folder,
+                next_step=f"Lower the learning rate (optim.lr is {self.config.optim.lr:g}), or look for images with "
+                "values that are no numbers: stroma check",
+            )
         due = last or (epoch + 1) % self.config.train.validate_every == 0
         if self.validate is not None and due:
             network.eval()

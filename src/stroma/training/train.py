@@ -70,7 +70,7 @@ def train_verb(options: TrainOptions) -> VerbResult:
     if options.fold:
         section = config.train.model_copy(update={"folds": options.fold})
         config = config.model_copy(update={"train": section})
-    skipped = len(Run(options.output).folds)
+    before = _finished(Run(options.output))
     run = train(config, options.output, overwrite=options.overwrite)
     taken = run.folder / TAKEN_FILE
     lines, metrics = describe_taken(read_table(taken)) if taken.is_file() else [], run.metrics()
@@ -79,13 +79,19 @@ def train_verb(options: TrainOptions) -> VerbResult:
         scores = metrics.filter(fold=fold, name="validation_dice")["value"].to_list()
         best = f"best validation Dice {max(scores):.3f}" if scores else "no validation images"
         lines.append(f"fold {fold}: {best}, {len(card.labels)} classes, {card.channels} channels")
+    trained = [fold for fold, when in _finished(run).items() if when != before.get(fold)]
     return VerbResult(
         output=run.folder,
         lines=lines,
-        done=len(run.folds) - skipped,
-        skipped=skipped,
+        done=len(trained),
+        skipped=len(run.folds) - len(trained),
         next=(f"stroma predict '{run.folder}' --images test",),
     )
+
+
+def _finished(run: Run) -> dict[str, int]:
+    """Complete folds, and when they became so, in ns."""
+    return {fold: (run.fold_folder(fold) / "card.json").stat().st_mtime_ns for fold in run.folds}
 
 
 def load_run_config(path: Path, overrides: list[str] | tuple[str, ...] = ()) -> RunConfig:
