@@ -124,6 +124,17 @@ def test_run_again_nothing_is_done_and_other_settings_are_a_conflict(tiles: Path
         stain(options(tiles, out, save_images=True))
 
 
+def test_images_of_earlier_tiles_and_stains_do_not_stay(tiles: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    stain(options(tiles, out, save_images=True, image_format="png"))
+    assert len(images(out)) == 48
+    tile(TileOptions(inputs=(tmp_path / "in",), output=tiles, tile_px=80, min_tissue=0, overwrite=True))
+    stain(options(tiles, out, save_images=True, image_format="png", overwrite=True))
+    assert len(images(out)) == 12
+    stain(options(tiles, out, overwrite=True))
+    assert images(out) == {}
+
+
 def test_a_slide_of_one_colour_fails_alone(tiles: Path, tmp_path: Path) -> None:
     Picture.fromarray(np.full((160, 240, 3), 128, np.uint8)).save(tmp_path / "in" / "first.png")
     result = stain(options(tiles, tmp_path / "out"))

@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 import shapely
 
+from stroma.core.collector import paused_collector
 from stroma.core.errors import InvalidData
 from stroma.core.files import json_default
 from stroma.core.provenance import Provenance
 from stroma.core.tables import read_table, require_columns, write_table
 from stroma.regions.annotation import Annotation
-from stroma.regions.geojson import no_collection
 from stroma.regions.geojson_coordinates import geometries_from_texts, geometry_texts
 from stroma.study.schema import ANNOTATIONS_FORMAT, ANNOTATIONS_SCHEMA
 
@@ -42,7 +42,7 @@ def write_annotation_table(
         annotations: (image_id, layer, annotator) → objects.
         settings: What they depend on, for the provenance.
     """
-    with no_collection():
+    with paused_collector():
         parts = [
             _rows(key, annotations[key][first : first + _BATCH])
             for key in sorted(annotations)
@@ -102,7 +102,7 @@ def read_annotation_table(path: Path) -> dict[Key, tuple[Annotation, ...]]:
         raise InvalidData(f"object {missing[0]} has a geometry that cannot be read", where=path)
     names = ["image_id", "layer", "annotator", "label", *(name for name in _OPTIONAL if name in table.columns)]
     found: dict[Key, list[Annotation]] = {}
-    with no_collection():
+    with paused_collector():
         columns = [table[name].to_list() for name in names]
         for shape, *values in zip(shapes, *columns, strict=True):
             row = dict(zip(names, values, strict=True))

@@ -27,7 +27,7 @@ from stroma.images.image import Image
 from stroma.images.open import open_image
 from stroma.images.resize import resize_area
 from stroma.prepare.slide_grid import read_tile
-from stroma.prepare.slide_images import flush_files, tile_stems, write_picture, write_unsynced
+from stroma.prepare.slide_images import flush_files, remove_other_tiles, tile_stems, write_picture, write_unsynced
 from stroma.prepare.slide_tiles import TILES_FORMAT
 from stroma.prepare.sources import open_source
 from stroma.prepare.stain_file import STAINS_FORMAT, write_stains
@@ -136,8 +136,9 @@ def stain_slide(slide: TiledSlide, *, options: StainOptions, inputs: tuple[Input
         shown = _rgb_tiles(image, slide, table[_spread(len(table), _SHOWN)])
         name = f"{id_to_name(slide.image_id)}.png"
         outputs.append(write_picture(options.output / "pictures" / name, _before_and_after(list(shown), restain)))
-        if options.save_images:
-            outputs += _write_images(image, slide, table, options, restain)
+        images = _write_images(image, slide, table, options, restain) if options.save_images else []
+    remove_other_tiles(options.output / "images" / id_to_name(slide.image_id), images)
+    outputs += images
     with stage("write"):
         write_done(record, provenance, outputs)
 

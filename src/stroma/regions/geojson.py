@@ -7,14 +7,12 @@ and `-y`): such files need that corner as `offset`, in both directions.
 
 from __future__ import annotations
 
-import gc
 import gzip
 import json
 import math
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import lru_cache
 from itertools import repeat
 from json.encoder import encode_basestring
@@ -26,6 +24,7 @@ import numpy as np
 import shapely
 
 from stroma.core.clock import stage
+from stroma.core.collector import paused_collector
 from stroma.core.errors import InvalidData, MissingFile
 from stroma.core.files import write_bytes
 from stroma.regions.annotation import Annotation
@@ -81,22 +80,10 @@ def parse_geojson(
     The coordinates, most of such a text, go straight to the geometry library; only the rest passes through
     Python's JSON, which is several times faster for half a million cells.
     """
-    with stage("decode"), no_collection():
+    with stage("decode"), paused_collector():
         short, coordinates = _without_coordinates(text)
         del text  # as long as the coordinates are
         return _parse(short, coordinates, offset, where)
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Pause the garbage collector, which would walk through millions of young, living objects again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _parse(
@@ -330,7 +317,7 @@ def write_geojson(
     Returns:
         The file written.
     """
-    with stage("transform"), no_collection():
+    with stage("transform"), paused_collector():
         content = b"".join(_parts(list(annotations), offset, decimals))
     with stage("write"):
         if len(content) > GZIP_BYTES and path.suffix != ".gz":
