@@ -10,7 +10,7 @@ from stroma.core.errors import InvalidData, UsageError
 from stroma.core.provenance import Provenance
 from stroma.core.tables import write_table
 from stroma.reports.page import Report
-from stroma.reports.parameter_values import parameter_table
+from stroma.reports.parameter_values import parameter_figure, parameter_table
 from stroma.reports.report import ReportOptions, report
 from stroma.reports.spectra import ClassSpectra
 from stroma.reports.spectra_label import label_figure, label_groups
@@ -100,6 +100,21 @@ def test_the_table_of_parameters_says_mean_and_spread_over_subjects():
     assert parameter_table(round_mean, LabelMapping.of(NAMES))["StO2"][0] == "0.400 ± 0.013"  # three digits, always
     assert shown["n_subjects"].to_list() == [4, 4, 4]
     assert shown.columns == ["label", "n_subjects", "StO2"]
+
+
+def test_parameters_of_groups_stand_apart_and_are_not_averaged():
+    """With perfused and ischaemic images of each subject, their mean would be the value of neither."""
+    table = rows(subjects=3).rename({"label_name": "label"})
+    state = pl.Series([("perfused", "ischaemic")[int(name[-1])] for name in table["image_id"]])
+    table = table.with_columns(state=state, median_sto2=pl.col("median_sto2") - 0.2 * (state == "ischaemic"))
+    shown = parameter_table(table, LabelMapping.of(NAMES), "state")
+    assert shown.columns == ["label", "group", "n_subjects", "StO2"]
+    assert shown.filter(label="liver").select("group", "StO2").rows() == [
+        ("ischaemic", "0.210 ± 0.010"), ("perfused", "0.410 ± 0.010"),
+    ]  # fmt: skip
+    figure = parameter_figure(table, LabelMapping.of(NAMES), "state")
+    assert figure.table.filter(label="spleen", group="perfused")["mean"].to_list() == [pytest.approx(0.51)]
+    assert "ischaemic and perfused apart" in figure.text
 
 
 def classes(labels=3, subjects=5, noise=0.02):

@@ -80,7 +80,7 @@ def add_medians(page: Report, folder: Path, *, group: str = "", by: str | None =
             "subjects. Grey: the other labels.",
         )  # fmt: skip
     _add_labels(page.section("Each label", group=group), label_groups(rows, labels, _NORMALISED, by), nm)
-    _add_parameters(page.section("Tissue parameters", group=group), rows, labels)
+    _add_parameters(page.section("Tissue parameters", group=group), rows, labels, by)
     _add_views(page.section("How labels differ", group=group), classes, labels)
     page.section("Limits", group=group).limits(_limits(table, rows, annotation))
 
@@ -122,20 +122,20 @@ def _add_labels(section: ReportSection, groups: dict[str, list[GroupSpectra]], n
     )  # fmt: skip
 
 
-def _add_parameters(section: ReportSection, rows: pl.DataFrame, labels: LabelMapping) -> None:
+def _add_parameters(section: ReportSection, rows: pl.DataFrame, labels: LabelMapping, by: str | None) -> None:
     if not present_parameters(rows):
         section.figure(None, "parameters", caption="", otherwise="The table has no tissue parameters.")
         return
     if "parameters" in rows.columns:
         section.text("Sources: " + "; ".join(rows["parameters"].drop_nulls().unique().sort().to_list()) + ".")
     section.figure(
-        parameter_figure(rows, labels), "parameters",
-        caption="Tissue parameters of each label, 0-1",
+        parameter_figure(rows, labels, by), "parameters",
+        caption="Tissue parameters of each label, 0-1" + (f", by {by}" if by else ""),
         reading="Dots: subjects (mean over the medians of their images). Line and whisker: mean and one standard "
         "deviation over subjects.", pdf=True,
     )  # fmt: skip
     section.table(
-        parameter_table(rows, labels), "parameters-mean", caption="Mean ± standard deviation over subjects",
+        parameter_table(rows, labels, by), "parameters-mean", caption="Mean ± standard deviation over subjects",
         headers={"label": "Label", "n_subjects": "Subjects", **{name: name for name in present_parameters(rows)}},
     )  # fmt: skip
 
