@@ -113,3 +113,23 @@ def test_export_is_checked_against_the_original(tmp_path: Path, archive: Path, f
     assert card["largest_relative_difference"] < 1e-4
     assert card["prepare"] == {"steps": [{"name": "l1"}]}
     assert card["input"] == ["batch", 100, 4, 6]
+
+
+def test_messages_name_the_folder_that_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "my weights"
+    assert cli(["models", "verify", "prostate_small", "glomeruli", "--weights-dir", str(folder)]) == 1
+    told = capsys.readouterr()
+    text = told.out + told.err
+    assert f"prostate_small: is not in {folder}" in text
+    assert f"stroma models fetch 'glomeruli' --weights-dir '{folder}'" in text
+    assert cli(["models", "verify", "--weights-dir", str(folder)]) == 0
+    assert "no published weights are there yet" in capsys.readouterr().out
+    assert cli(["models", "show", "prostate_small", "--weights-dir", str(folder)]) == 0
+    assert f"stroma models fetch 'prostate_small' --weights-dir '{folder}'" in capsys.readouterr().out
+
+
+def test_models_alone_shows_its_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli(["models"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) > 6
+    assert not any(line.startswith("stroma: error") for line in lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -81,6 +82,9 @@ def stroma() -> None:
     """
 
 
+_NO_VERB: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # click 8.2 and newer
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
     # OpenMP threads that wait for each other should sleep: spinning, they take the core from the one they wait for.
@@ -100,6 +104,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _interrupted()
     except click.exceptions.Exit as stop:
         return stop.exit_code
+    except _NO_VERB as error:  # `stroma models` alone
+        click.echo(error.format_message(), err=True)
+        return 2
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         verb = context.command_path if context else "stroma"

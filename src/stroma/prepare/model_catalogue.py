@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from stroma.core.config import to_plain
-from stroma.core.errors import StromaError, UsageError, nearest
+from stroma.core.errors import MissingFile, StromaError, UsageError, nearest
 from stroma.core.extras import require
 from stroma.core.items import Done, map_items
 from stroma.core.verbs import Flag, VerbOptions, VerbResult
@@ -101,13 +101,15 @@ def show_model(options: ShowOptions) -> VerbResult:
     """
     cards = find(options.name)
     card = cards[0]
-    local = local_path(card, weights_folder(options.weights_dir))
+    folder = weights_folder(options.weights_dir)
+    local = local_path(card, folder)
     lines = [f"{key}: {value}" for key, value in card_rows(card).items()]
     if len(cards) > 1:
         lines.append(f"and {len(cards) - 1} more of this pattern")
     lines.append(f"on this computer: {local}" if local else f"not on this computer ({card.file.size_text} to fetch)")
     details = {"models": [to_plain(one) for one in cards]}
-    return VerbResult(lines=lines, details=details, next=[f"stroma models fetch '{options.name}'"])
+    following = f"stroma models {'verify' if local else 'fetch'} '{options.name}'"
+    return VerbResult(lines=lines, details=details, next=[following + _elsewhere(folder)])
 
 
 def card_rows(card: PublishedModel) -> dict[str, str]:
@@ -170,12 +172,19 @@ def fetch_models(options: FetchOptions) -> VerbResult:
     cards = [card for name in options.names for card in find(name)]
     if options.dry_run:
         return VerbResult(lines=[f"would fetch {card.name} ({card.file.size_text})" for card in cards])
+    following = [f"stroma models verify '{name}'{_elsewhere(folder)}" for name in options.names]
     if len(cards) == 1:
         _fetch_one(cards[0], folder, options.accept_licence)
-        return VerbResult(output=folder, done=1, next=[f"stroma models verify '{cards[0].name}'"])
-    outcomes = list(map_items(lambda card: _fetch_one(card, folder, options.accept_licence), cards))
+        return VerbResult(output=folder, done=1, next=following)
+    by_name = {card.name: card for card in cards}
+    outcomes = list(map_items(lambda name: _fetch_one(by_name[name], folder, options.accept_licence), by_name))
     failed = [outcome for outcome in outcomes if not isinstance(outcome, Done)]
-    return VerbResult(output=folder, done=len(cards) - len(failed), failed=failed)
+    return VerbResult(output=folder, done=len(by_name) - len(failed), failed=failed, next=following)
+
+
+def _elsewhere(folder: Path) -> str:
+    """What a command needs to find this folder again."""
+    return "" if folder == weights_folder() else f" --weights-dir '{folder}'"
 
 
 def _fetch_one(card: PublishedModel, folder: Path, accept_licence: bool) -> None:
@@ -202,10 +211,13 @@ def verify_models(options: VerifyOptions) -> VerbResult:
     folder = weights_folder(options.weights_dir)
     named = [card for name in options.names for card in find(name)]
     cards = named or [card for card in catalogue().values() if local_path(card, folder)]
-    outcomes = list(map_items(lambda card: verify_one(card, folder), cards))
+    by_name = {card.name: card for card in cards}
+    outcomes = list(map_items(lambda name: verify_one(by_name[name], folder), by_name))
     done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
     failed: list[Any] = [outcome for outcome in outcomes if not isinstance(outcome, Done)]
-    lines = [f"{outcome.item.name}: {outcome.result}" for outcome in done]
+    lines = [f"{outcome.item}: {outcome.result}" for outcome in done]
+    if not cards:
+        lines = ["no published weights are there yet: stroma models list, then stroma models fetch NAME"]
     return VerbResult(lines=lines, summary={"weights folder": str(folder)}, done=len(done), failed=failed)
 
 
@@ -217,7 +229,9 @@ def verify_one(card: PublishedModel, folder: Path) -> str:
     """
     path = local_path(card, folder)
     if path is None:
-        raise StromaError("is not on this computer", where=card.name, next_step=f"stroma models fetch '{card.name}'")
+        raise MissingFile(
+            f"is not in {folder}", next_step=f"Fetch it: stroma models fetch '{card.name}'{_elsewhere(folder)}"
+        )
     if path.is_dir():
         if card.file.folder_hash is None:
             return "there, but no hash is published"

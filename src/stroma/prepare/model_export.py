@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from stroma.core.config import to_plain
 from stroma.core.extras import require
 from stroma.core.files import write_json
 from stroma.core.verbs import Flag, VerbOptions, VerbResult
@@ -57,12 +58,14 @@ def export_weights(options: ExportOptions) -> VerbResult:
     check = export_model(network, options.output, example, options.format)
     card = {
         "format": options.format,
+        "model": to_plain(description.model),
         "input": ["batch", description.channels, options.height, options.width],
         "output": description.output,
         "activation": description.activation,
         "class_names": list(description.class_names),
+        "wavelengths_nm": None if description.wavelengths_nm is None else list(description.wavelengths_nm),
         "prepare": None if description.prepare is None else description.prepare.model_dump(mode="json"),
-        "licence": description.published.licence if description.published else None,
+        "licence": description.published.licence if description.published else description.licence,
         "largest_relative_difference": check.difference,
         "compared_in": check.computed_in,
         **({} if check.rounding is None else {"float32_differs_from_float64_by": check.rounding}),
@@ -74,6 +77,8 @@ def export_weights(options: ExportOptions) -> VerbResult:
             f"warning: with these weights float32 itself differs from float64 by {check.rounding:.2g} (relative), so "
             "other programs will give other values; the file's computation was compared in float64"
         ]
+    if description.licence:
+        remarks.append(f"non-commercial: this file may not be used commercially ({description.licence})")
     return VerbResult(
         output=options.output,
         lines=remarks,
