@@ -21,6 +21,7 @@ from stroma.models.encoders import load_encoder
 from stroma.prepare.sources import read_sources
 from stroma.prepare.tile_options import TileOptions
 from stroma.prepare.tiles import tile
+from stroma.slides.pyramid import write_pyramid
 from tests.features.conftest import SLIDES, TILE_PX
 
 
@@ -31,6 +32,15 @@ def run(*inputs: Path, output: Path, encoder: str = "colour-texture", **more: ob
 def read(output: Path, image: str) -> tuple[pl.DataFrame, np.ndarray]:
     table = read_table(output / "features" / f"{id_to_name(image)}.parquet", format="features/1")
     return table, table["feature"].to_numpy()
+
+
+def test_slides_are_not_taken_for_tiles(tmp_path: Path):
+    white = np.full((1100, 1200, 3), 255, np.uint8)
+    write_pyramid(tmp_path / "slide.tiff", lambda top, rows: white[top : top + rows], 1100, 1200)
+    result = run(tmp_path, output=tmp_path / "out")
+    assert result.exit_code == 1
+    assert "is a slide of 1,200 × 1,100 px" in result.failed[0].message
+    assert "Cut it first: stroma tile SLIDES -o tiles" in result.failed[0].message
 
 
 def pixels(slides: Path, image: str) -> np.ndarray:

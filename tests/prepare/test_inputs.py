@@ -96,6 +96,12 @@ def test_results_and_the_output_itself_are_not_taken_for_images(tmp_path: Path) 
     write_sources(tmp_path / "old", [], Provenance("tiles/1"))
     assert ids(tmp_path, output=tmp_path / "out") == ["a"]
     assert ids(tmp_path / "old" / "images", output=tmp_path) == ["a/x0"]
+    with pytest.raises(MissingFile, match="holds no slide or picture"):  # its pictures are no slides to cut again
+        touch(tmp_path, ["tiles/thumbnails/a.png", "tiles/tissue/a.png"])
+        write_sources(tmp_path / "tiles", [], Provenance("tiles/1"))
+        find_inputs([tmp_path / "tiles"])
+    touch(tmp_path, ["tiles/a.ome.tiff"])  # as stroma slide convert writes it
+    assert ids(tmp_path / "tiles") == ["a"]
 
 
 def test_writing_into_the_searched_folder_itself_is_refused(tmp_path: Path) -> None:

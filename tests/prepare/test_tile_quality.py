@@ -175,7 +175,7 @@ def test_a_damaged_slide_stops_no_other_and_is_listed(tmp_path: Path) -> None:
 
 
 def test_what_is_no_output_of_tile_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MissingFile):
+    with pytest.raises(MissingFile, match=r"no output of stroma tile.* Make one first: stroma tile SLIDES -o tiles"):
         quality(options(tmp_path, output=tmp_path / "out"))
     first, second = tiled(tmp_path / "1"), tiled(tmp_path / "2")
     with pytest.raises(InvalidData, match="two slides have the id 'slide'"):

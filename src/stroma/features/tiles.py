@@ -171,6 +171,12 @@ class PictureTiles:
             x, y, w, h = tile_address(picture.path)
             return self.item, position, x, y, w, h, None
         with open_image(picture.path, **picture.options) as image:
+            if len(image.levels) > 1:
+                raise UsageError(
+                    f"is a slide of {image.bounds.w:,} × {image.bounds.h:,} px, and would count as a single tile",
+                    where=picture.path,
+                    next_step="Cut it first: stroma tile SLIDES -o tiles",
+                )
             return picture.image_id, 0, 0, 0, image.bounds.w, image.bounds.h, image.mpp
 
     def settings(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from stroma.study.patterns import without_suffix
 from stroma.study.study import open_study
 
 _CUBE_READERS = ("tivita", "envi", "hdf5", "matlab", "numpy", "zarr")
+_PICTURES_OF_RESULTS = {"thumbnails", "tissue", "pictures", "outliers"}
 _NO_STUDY = "Describe the images with 'stroma init FOLDER' and name its study.yaml"
 
 
@@ -165,7 +166,10 @@ def _in_folder(folder: Path, output: Path | None, notes: list[str], suffixes: tu
     notes += [f"left out: {folder / problem.path} {problem.message}" for problem in listing.problems]
     if (folder / STUDY_FILE).is_file():
         notes.append(f"not used: {folder / STUDY_FILE}; name the file itself to take its ids and subjects")
-    candidates = [folder / path for path in (*listing.files, *listing.folders) if not is_hidden(path)]
+    paths = [path for path in (*listing.files, *listing.folders) if not is_hidden(path)]
+    if (folder / "sources.parquet").is_file():  # results: of those only slides that were converted are images
+        paths = [path for path in paths if path.partition("/")[0] not in _PICTURES_OF_RESULTS]
+    candidates = [folder / path for path in paths]
     if output is not None and folder in _absolute(output).parents:
         candidates = [path for path in candidates if _absolute(output) not in path.parents]
     return _images_among(candidates, suffixes)

@@ -48,6 +48,14 @@ def find_tiled_slides(folders: Sequence[Path]) -> list[TiledSlide]:
     """
     found: dict[str, TiledSlide] = {}
     for folder in folders:
+        if not sources_path(folder).is_file():
+            raise MissingFile(
+                "is no output of stroma tile (it has no sources.parquet)"
+                if folder.exists()
+                else "there is no such folder",
+                where=folder,
+                next_step="Make one first: stroma tile SLIDES -o tiles",
+            )
         for image_id, subject_id, path in read_sources(folder).iter_rows():
             slide = TiledSlide(image_id, subject_id, Path(path), tile_table_path(folder, image_id))
             if not slide.table.is_file():
