@@ -126,6 +126,17 @@ def test_a_broken_log_is_reported_and_the_image_kept(tmp_path: Path) -> None:
     assert [p.path for p in found.problems] == [f"{FIRST}_meta.log"]
 
 
+def test_names_in_other_letters_and_archives_are_told(tmp_path: Path) -> None:
+    recording(tmp_path / "a")
+    for name in (f"b/{SECOND}_SpecCube.DAT", "c/1.tiv", "d/._x_SpecCube.DAT"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    layout = TivitaFolders()
+    problems = {p.path: p.message for p in layout.scan(layout.listing(tmp_path)).problems}
+    assert problems.keys() == {f"b/{SECOND}_SpecCube.DAT", "c/1.tiv"}
+    assert "ends in _SpecCube.dat" in problems[f"b/{SECOND}_SpecCube.DAT"]
+
+
 def test_masks_of_htc_are_annotations_where_there_are_no_pictures(surgery: SurgeryTree) -> None:
     segmentations = surgery.root / "intermediates" / "segmentations"
     folder = surgery.image("P009", FIRST)

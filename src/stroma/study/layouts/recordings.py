@@ -121,7 +121,7 @@ def _read(
     """What is known of a recording and what its files say of it, or None when it has no usable cube."""
     cube = folder.cube
     if not folder.cube_path and cube not in folder.files:
-        others = [file for file in folder.files if file.endswith(CUBE)]
+        others = [file for file in folder.files if file.lower().endswith(CUBE.lower())]
         hint = f", only {others[0]}" if others else ""
         problems.append(Problem(folder.path, f"has no cube {cube}{hint}; the image is left out"))
         return None

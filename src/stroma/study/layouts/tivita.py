@@ -165,6 +165,8 @@ def _recordings(listing: Listing, scheme: Scheme, problems: list[Problem]) -> It
             below.setdefault(home, {})[path[len(home) :].lstrip("/")] = size
         elif path.endswith(_ARCHIVE):
             problems.append(Problem(path, "is an archive of the camera without its cube; it is left out"))
+        elif path.lower().endswith(CUBE.lower()) and not is_hidden(path):
+            problems.append(Problem(path, f"is left out: a cube's name ends in {CUBE}, in this case of letters"))
     for folder, timestamps in direct.items():
         fields = _fields(folder, scheme)
         if fields is None:
