@@ -180,3 +180,29 @@ def test_further_heads_of_a_spectral_run_are_kept(tmp_path: Path) -> None:
     with torch.no_grad():
         torch.testing.assert_close(model(spectra), trained(spectra))
     assert model.heads.heads["camera_index"].out_features == 3
+
+
+def test_overlapping_classes_are_averaged_as_such(tmp_path: Path) -> None:
+    """`model/activations: sigmoid`: the mean of two folds is that of their sigmoids."""
+    states = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        states.append(SpectrumMLP(channels=3, classes=19).eval())
+    config = o.htc_config("pixel", 3)
+    config["model"]["activations"] = "sigmoid"
+    run = o.htc_run(tmp_path / "run", {f"fold_{i}": m.state_dict() for i, m in enumerate(states)}, config)
+    model, spectra = stroma.load_model(run), torch.rand(5, 3)
+    assert model.loaded.description.activation == "sigmoid"
+    with torch.no_grad():
+        wanted = torch.stack([m(spectra).sigmoid() for m in states]).mean(0)
+        torch.testing.assert_close(model(spectra).sigmoid(), wanted)
+
+
+def test_a_part_of_the_channels_has_its_wavelengths(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = o.htc_config("image", 40, encoder="resnet18")
+    config["input"] |= {"channel_selection": [20, 60], "preprocessing": "L1"}
+    state = segmentation_model(channels=40, classes=19, encoder="resnet18").state_dict()
+    run = o.htc_run(tmp_path / "run", {"fold_0": state}, config)
+    nm = stroma.load_model(run).loaded.description.wavelengths_nm
+    assert nm == pytest.approx(np.linspace(500, 1000, 100)[20:60])

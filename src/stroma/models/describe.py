@@ -12,9 +12,9 @@ from stroma.core.errors import InvalidData
 from stroma.core.files import read_json
 from stroma.core.provenance import check_format
 from stroma.models.card import WEIGHTS_FORMAT, PublishedModel, WeightsCard
-from stroma.models.htc_run import HtcRun
+from stroma.models.htc_run import HtcRun, get
 from stroma.models.recognise import Recognised
-from stroma.models.wavelengths import RGB_NM, TIVITA_NM
+from stroma.models.wavelengths import RGB_NM
 from stroma.sampling.preparation import Preparation
 
 Output = Literal["map", "class", "features"]
@@ -89,14 +89,16 @@ class Description:
         names = run.class_names
         known_channels = {100: "hsi", 200: "hsi-pair", 3: "rgb", 4: "tpi"}
         modality = "table" if run.is_table else known_channels.get(run.channels, "")
-        known = {"hsi": TIVITA_NM, "rgb": RGB_NM}.get(modality)
+        if get(run.config, "input/channel_selection"):
+            modality = "hsi"
         return cls(
             model=run.model,
             channels=run.channels,
             classes=len(names),
             class_names=names,
             output="class" if run.per_sample else "map",
-            wavelengths_nm=known,
+            activation=run.activation,
+            wavelengths_nm=run.wavelengths_nm,
             prepare=Preparation.model_validate({"steps": run.preparation}),
             modality=modality,
             granularity=published.granularity if published else run.granularity,

@@ -7,12 +7,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stroma.core.component import Component
 from stroma.core.errors import ConfigError, InvalidData, MissingFile
 from stroma.models.calibration import Calibration
 from stroma.models.catalogue_htc import ATLAS_ORGANS, ORGANS, SPECIES_ORGANS
+from stroma.models.wavelengths import RGB_NM, TIVITA_NM
 
 FIRST_INVALID_INDEX = 100
 """Label indices from here on are no classes in htc."""
@@ -191,6 +192,20 @@ class HtcRun:
         if normalised:
             return ["l1"]
         return ["divide"] if self.channels == 3 else []
+
+    @property
+    def activation(self) -> Literal["softmax", "sigmoid"]:
+        """`sigmoid` for classes that may overlap (`model/activations`)."""
+        return "sigmoid" if get(self.config, "model/activations") == "sigmoid" else "softmax"
+
+    @property
+    def wavelengths_nm(self) -> tuple[float, ...] | None:
+        """One per channel, for spectra of the camera and for a part of them (`input/channel_selection`)."""
+        start, end = get(self.config, "input/channel_selection") or (0, len(TIVITA_NM))
+        part = TIVITA_NM[start:end]
+        if self.channels == len(part) and not self.is_table:
+            return part
+        return RGB_NM if self.channels == 3 else None
 
     @property
     def granularity(self) -> Component:

@@ -36,7 +36,8 @@ msi = stroma.load_model("image@2023-02-08_14-48-02_organ_transplantation_0.8",  
 - Names of layers and outputs agree with imsy-htc 0.0.23 for every option of a run that changes its network, also
   those that no published run uses: `model/channel_preprocessing` (5, 16, 38 and 40 remaining channels, with and
   without channel weights), both normalisations, further heads, tables. Its calibration
-  (`post_processing/calibration`) is folded into the last layer.
+  (`post_processing/calibration`) is folded into the last layer. Of classes that may overlap (`model/activations:
+  sigmoid`) htc averages the logits of the folds, Stroma their probabilities.
 - Encoders of the Hub have a card where its facts could be read (`source`); what the pages do not tell is not in it.
 - A spectral CNN (`pixel@…`, `median_pixel@…`) and runs with `channel_preprocessing` take other bands by interpolating
   spectra, every other network by interpolating the weights of its first layer.
@@ -53,7 +54,8 @@ msi = stroma.load_model("image@2023-02-08_14-48-02_organ_transplantation_0.8",  
 | `.ckpt`, `.pth`, `.pt`, `.bin`, `.safetensors` | one network; `architecture=` where its keys do not tell |
 
 Weights are fetched to `--weights-dir`, else `STROMA_WEIGHTS_DIR`, else the user's cache. Without a network the error
-names the file, its size and the folder to put it in. Files that need more than tensors and plain values (such as
+names the file, its size and the folder to put it in; networks of timm and the Hub lie in `<owner>/<name>` there, with
+the `config.json` of `hf-hub:` names. Files that need more than tensors and plain values (such as
 fastai's `learn.export`) are refused without running anything in them, with the lines that convert them.
 
 All of them stand wherever a model is named: `stroma.load_model`, `stroma predict`, `stroma embed --encoder`,
@@ -80,7 +82,7 @@ stroma predict weights.pth IMAGES -o out --architecture unet --prepare '[divide]
 
 Channels, wavelengths (1 nm), resolution (20 %) and the range of values are compared with the model's card: what
 contradicts it is an error of that image, what an image does not tell is a warning. Licences that forbid
-commercial use are accepted once; they stand in the provenance of every result, in `model.json` beside it, and
+commercial use are accepted once, when a published name is used (who gives a file has it already); they stand in the provenance of every result, in `model.json` beside it, and
 in what the command prints.
 
 In float32, the default, `predict` computes what `stroma.load_model(NAME)(image)` computes, bit by bit.
