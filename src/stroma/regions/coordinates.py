@@ -11,7 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from stroma.core.errors import InvalidData, MissingFile
-from stroma.core.files import read_json, write_text
+from stroma.core.files import read_json
 from stroma.core.tables import require_columns
 from stroma.regions.annotation import Annotation
 from stroma.regions.masks import parse_colour
@@ -41,18 +41,6 @@ def read_coordinates_csv(path: Path | str, *, pixel_centre: float = 0.0) -> Any:
     if len(bad):
         raise InvalidData(f"line {bad[0] + 1} is no pair of numbers", where=path)
     return _polygon(numbers, pixel_centre, "the outline", path)
-
-
-def write_coordinates_csv(path: Path, polygon: Any, *, pixel_centre: float = 0.0) -> Path:
-    """Write an outline as `read_coordinates_csv` reads it.
-
-    Raises:
-        InvalidData: the polygon has holes, which such a file cannot hold.
-    """
-    if polygon.geom_type != "Polygon" or len(polygon.interiors):
-        raise InvalidData("only a polygon without holes fits into a list of coordinates", where=path)
-    points = np.asarray(polygon.exterior.coords)[:-1] + (pixel_centre - 0.5)
-    return write_text(path, "".join(f"{x!r},{y!r}\n" for x, y in points.tolist()))
 
 
 def read_contour_table(path: Path, *, pixel_centre: float = 0.0) -> list[Annotation]:
