@@ -174,6 +174,16 @@ def test_what_is_missing_is_said(tmp_path):
     assert "Nothing to show: Counts of images." in text
 
 
+def test_sentences_in_tables_are_broken_into_lines_and_words_are_not(tmp_path):
+    table = pl.DataFrame({"image": ["a", None], "message": ["is too long " * 9, ""], "n": [1, 2]})
+    report = Report("t")
+    report.section("s").table(table, "t", caption="c", headers={name: name for name in table.columns})
+    text = report.write(tmp_path / "t.html")[-1].read_text(encoding="utf-8")
+    assert re.findall(r"<th [^>]*>", text) == [
+        '<th scope="col">', '<th scope="col" class="long">', '<th scope="col" class="number">',
+    ]  # fmt: skip
+
+
 def test_a_long_table_is_cut_in_the_page_and_whole_in_its_file(tmp_path):
     report = Report("Long")
     report.section("Long").table(pl.DataFrame({"a": range(1000)}), "long", caption="Numbers.", rows=10)

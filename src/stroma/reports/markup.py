@@ -21,6 +21,7 @@ from stroma.reports.figure import PNG_DPI, WIDTH_IN, Figure, encode
 if TYPE_CHECKING:
     from stroma.reports.page import Report, ReportSection
 
+_LONG = 60  # characters from which a text is broken into lines
 _POLICY = (
     "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'"
@@ -316,8 +317,7 @@ def _printed(png: bytes) -> tuple[int, int, str]:
 
 def _table(block: TableBlock, files: PageFiles, number: int) -> str:
     shown = block.table.select(list(block.headers)).head(block.rows)
-    numeric = [dtype.is_numeric() for dtype in shown.dtypes]
-    kinds = [' class="number"' if is_number else "" for is_number in numeric]
+    kinds = [_kind(column) for column in shown]
     head = "".join(
         f'<th scope="col"{kind}>{_escape(title)}</th>'
         for kind, title in zip(kinds, block.headers.values(), strict=True)
@@ -333,6 +333,14 @@ def _table(block: TableBlock, files: PageFiles, number: int) -> str:
 <div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>
 <p class="files">{_link(files.csv(block.stem), "all columns and rows (CSV)", files)}</p>
 </figure>"""
+
+
+def _kind(column: pl.Series) -> str:
+    """Numbers stand to the right; sentences and paths are broken, so that nothing hides beyond the edge."""
+    if column.dtype.is_numeric():
+        return ' class="number"'
+    is_long = column.dtype == pl.String and (column.str.len_chars().max() or 0) > _LONG  # type: ignore[operator]
+    return ' class="long"' if is_long else ""
 
 
 def _cell(value: Any) -> str:
