@@ -44,7 +44,29 @@ def test_training_names_the_extra_and_the_pip_command(config, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("verb", ["train", "predict", "evaluate", "tile", "embed", "cluster", "inspect", "init"])
+def test_importing_weights_names_it_too(tmp_path):
+    (tmp_path / "a.pth").write_bytes(b"weights")
+    result = stroma("models", "import", tmp_path / "a.pth", "-o", tmp_path / "out")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert 'python -m pip install "stroma[learn]"' in result.stderr
+
+
+VERBS = [
+    "train",
+    "predict",
+    "evaluate",
+    "tile",
+    "embed",
+    "cluster",
+    "inspect",
+    "init",
+    "models import",
+    "models export",
+]
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_help_of_every_verb_works_without_it(verb):
-    result = stroma(verb, "--help")
+    result = stroma(*verb.split(), "--help")
     assert result.returncode == 0, result.stderr

@@ -17,7 +17,6 @@ from stroma.core.verbs import Flag, Output, VerbOptions, VerbResult
 from stroma.models.card import WEIGHTS_FORMAT, WeightsCard
 from stroma.runs.card import ModelCard
 from stroma.runs.components import parse_component, parse_preparation
-from stroma.runs.foreign import card_of, why_not_predictable
 
 if TYPE_CHECKING:
     from stroma.models.describe import Description
@@ -135,6 +134,8 @@ def _import_one(member: Member, options: ImportOptions) -> tuple[list[Path], Key
 
 def _card(description: Description, options: ImportOptions, weights_sha256: str) -> ModelCard | None:
     """The card that `stroma predict` reads; none for networks that it cannot apply."""
+    from stroma.runs.foreign import card_of, why_not_predictable
+
     prepare = None if options.prepare is None else parse_preparation(options.prepare)
     if why_not_predictable(description) or (prepare is None and description.prepare is None):
         return None
