@@ -95,6 +95,21 @@ def test_four_labels_without_effect_make_a_finding_in_one_of_twenty_studies() ->
     assert found["none"] / TRIALS > 0.12  # 1 - 0.95⁴ = 0.185
 
 
+def test_the_interval_of_the_mixed_models_effect_knows_that_its_sd_is_an_estimate() -> None:
+    """Difference and interval over the SD that was found held the truth in 79 % of such studies."""
+    rng, trials, truth, held = np.random.default_rng(0), 200, 2.5, 0
+    for _ in range(trials):
+        rows = []
+        for subject in range(12):  # six in both groups, three in each alone
+            level = rng.normal(0, 0.5**0.5)
+            for state in ("a", "b") if subject < 6 else ("ab"[subject % 2],):
+                rows.append((f"s{subject}", state, level + truth * (state == "b") + rng.normal(0, 0.5**0.5)))
+        table = pl.DataFrame(rows, schema=["subject_id", "state", "value"], orient="row")
+        row = compare_groups(subject_values(table, "value", "state"), method="mixed").table.row(0, named=True)
+        held += row["effect_low"] <= truth <= row["effect_high"]
+    assert held / trials > 0.93
+
+
 def expected_rank_correlation(shift: float, pairs: int) -> float:
     """Of pairs whose differences are normal: 2 / (n + 1) of the Walsh averages are the differences themselves."""
     own, two = (2 * stats.norm.cdf(shift * scale) - 1 for scale in (1, 2**0.5))

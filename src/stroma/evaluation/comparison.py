@@ -274,6 +274,8 @@ def _mixed_pair(label: _Label, pair: Sequence[str]) -> TestResult:
         return fit
     found = fit.contrast(np.array([-1.0, 1.0]))
     spread = float(np.sqrt(fit.between + fit.within))
+    effect = found.estimate / spread  # its interval knows that the SD is an estimate too (delta method)
+    half = (found.high - found.estimate) / found.error * np.hypot(found.error / spread, effect * fit.spread_error)
     return TestResult(
         MIXED,
         p=found.p,
@@ -284,9 +286,9 @@ def _mixed_pair(label: _Label, pair: Sequence[str]) -> TestResult:
         difference_low=found.low,
         difference_high=found.high,
         effect_name="Cohen's d (total SD)",
-        effect=found.estimate / spread,
-        effect_low=found.low / spread,
-        effect_high=found.high / spread,
+        effect=effect,
+        effect_low=float(effect - half),
+        effect_high=float(effect + half),
         note="no variance between subjects was found" if fit.between == 0 else "",
     )
 

@@ -48,6 +48,12 @@ class RandomIntercept:
         p = float(2 * stats.t.sf(abs(estimate) / error, df))
         return Contrast(estimate, error, df, estimate / error, p, estimate - half, estimate + half)
 
+    @property
+    def spread_error(self) -> float:
+        """Standard error of the logarithm of the total standard deviation, √(between + within)."""
+        variance = float(np.linalg.inv(self._information).sum())
+        return float(np.sqrt(max(variance, 0.0)) / (2 * (self.between + self.within)))
+
     def f_test(self, weights: Matrix) -> tuple[float, float, float]:
         """Test that several weighted sums are 0 together: F, its denominator's degrees of freedom, p.
 
