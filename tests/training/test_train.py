@@ -142,7 +142,10 @@ def test_a_run_that_is_replaced_is_counted_as_trained(tmp_path, capsys):
     assert command(arguments) == 0
     capsys.readouterr()
     assert command([*arguments, "--set", "optim.lr=0.001", "--overwrite"]) == 0
-    assert "2 done" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "2 done" in shown.out
+    lines = [line.split(":")[0] for line in shown.err.splitlines() if "validation_dice" in line]
+    assert lines == ["fold_0 epoch 1/1", "fold_1 epoch 1/1"]  # who waits sees every epoch, also without a terminal
 
 
 def test_a_run_keeps_the_precision_it_began_with(trained, monkeypatch, capsys):

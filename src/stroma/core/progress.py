@@ -9,6 +9,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+def say(line: str) -> None:
+    """Write a line to standard error at once, for somebody who waits: for results `VerbResult` is there."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Yield `items`, showing a bar on standard error when that is a terminal.
 

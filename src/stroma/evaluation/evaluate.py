@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import numpy as np
@@ -60,7 +61,7 @@ def evaluate(options: EvaluateOptions) -> VerbResult:
         raise MissingFile(
             f"there are no predictions of the {options.images} images",
             where=folder,
-            next_step=f"Make them: stroma predict '{run.folder}' --images {options.images}",
+            next_step=f"Make them: stroma predict {quote(str(run.folder))} --images {options.images}",
         )
     table = read_table(folder / "predictions.parquet", format=PREDICTIONS_FORMAT)
     annotator = options.annotator or run.config.data.annotator or ""
@@ -97,7 +98,7 @@ def evaluate(options: EvaluateOptions) -> VerbResult:
         lines=[*describe_taken(scores.filter(scope="image").unique("image_id")), *score_lines(scores)],
         done=len(results),
         failed=failed,
-        next=(f"stroma report '{run.folder}'",),
+        next=(f"stroma report {quote(str(run.folder))}",),
         clock=clock,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -163,7 +164,7 @@ def predict(options: PredictOptions) -> VerbResult:
         done=len(todo) - len(failed),
         skipped=len(skipped),
         failed=failed,
-        next=() if options.inputs else (f"stroma evaluate {options.model} --images {options.images}",),
+        next=() if options.inputs else (f"stroma evaluate {quote(options.model)} --images {options.images}",),
         clock=clock,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from stroma.core.clock import stage
 from stroma.core.device import enough_memory, full_float32, resolve_device, training_precision
 from stroma.core.errors import InvalidData
 from stroma.core.files import sha256
+from stroma.core.progress import track
 from stroma.core.provenance import Provenance
 from stroma.evaluation.dice import aggregate, confusion_matrix, dice_of, score_rows
 from stroma.inference.predictor import Member, Predictor
@@ -41,6 +41,7 @@ from stroma.sampling.stores import Stores
 from stroma.study.labels import IGNORE
 from stroma.study.study import Study
 from stroma.training.module import RESUME_NAME, EpochEnd, SegmentationModule
+from stroma.training.progress import EpochBar
 
 _LESS_MEMORY = "Use a smaller sampling.batch_size, smaller patches or another encoder (--set sampling.batch_size=2)"
 
@@ -193,7 +194,7 @@ class _Validation:
         member = Member(network, Preparation(steps=self.card.prepare.steps))
         predictor = Predictor([member], self.card, device=str(next(network.parameters()).device))
         names, tables = self.card.labels.names, []
-        for image_id, subject_id in self.images:
+        for image_id, subject_id in track(self.images, "validating"):
             with open_input(self.study, image_id, self.config.input.modality, self.stores) as image:
                 predicted = predictor.predict_labels(image, image_id)
             reference = self.study.mask(image_id, annotator=self.config.data.annotator)
@@ -212,11 +213,11 @@ def _trainer(config: RunConfig, end: EpochEnd, folder: Path) -> lightning.Traine
         devices=[int(index)] if index else 1,
         precision="bf16-mixed" if precision == "bfloat16" else "32-true",
         max_epochs=config.train.epochs,
-        callbacks=[end],
+        callbacks=[EpochBar(end.fold), end],
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
-        enable_progress_bar=sys.stderr.isatty(),
+        enable_progress_bar=False,
         num_sanity_val_steps=0,
         limit_val_batches=0,
         default_root_dir=folder,

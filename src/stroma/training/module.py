@@ -18,6 +18,7 @@ from stroma.core.clock import stage
 from stroma.core.device import full_float32
 from stroma.core.errors import StromaError
 from stroma.core.files import atomic_path
+from stroma.core.progress import say
 from stroma.core.provenance import Provenance
 from stroma.core.tables import write_table
 from stroma.runs.config import OptimSection, RunConfig
@@ -161,11 +162,13 @@ class EpochEnd(lightning.Callback):
         with stage("write"):
             table = pl.DataFrame(self.rows, schema=METRICS_SCHEMA, orient="row")
             write_table(table, self.folder / "metrics.parquet", self.provenance)
-            line = ", ".join(f"{name} {value:.4f}" for name, value in entries)
+            figures = ", ".join(f"{name} {value:.4f}" for name, value in entries)
+            line = f"epoch {epoch + 1}/{self.config.train.epochs}: {figures}"
             with (self.folder / "log.txt").open("a", encoding="utf-8") as log:
-                log.write(f"epoch {epoch + 1}/{self.config.train.epochs}: {line}\n")
+                log.write(f"{line}\n")
             with atomic_path(self.folder / RESUME_NAME) as temporary:
                 trainer.save_checkpoint(temporary)
+        say(f"{self.fold} {line}")
 
     def _save(self, network: nn.Module) -> None:
         with stage("write"), atomic_path(self.folder / WEIGHTS_NAME) as temporary:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import polars as pl
@@ -53,7 +54,8 @@ def train_verb(options: TrainOptions) -> VerbResult:
     """Train a network from a configuration into a run folder, fold by fold.
 
     An interrupted training continues at the last finished epoch when the same command is run again; finished folds
-    are skipped. `--dry-run` prints the complete configuration.
+    are skipped. CONFIG is a configuration or a study.yaml, which is trained on with defaults. `--dry-run` prints the
+    complete configuration; `--set train.epochs=50` changes one value of it.
 
     Args:
         options: The configuration and where to.
@@ -78,14 +80,14 @@ def train_verb(options: TrainOptions) -> VerbResult:
         card = run.card(fold)
         scores = metrics.filter(fold=fold, name="validation_dice")["value"].to_list()
         best = f"best validation Dice {max(scores):.3f}" if scores else "no validation images"
-        lines.append(f"fold {fold}: {best}, {len(card.labels)} classes, {card.channels} channels")
+        lines.append(f"{fold}: {best}, {len(card.labels)} classes, {card.channels} channels")
     trained = [fold for fold, when in _finished(run).items() if when != before.get(fold)]
     return VerbResult(
         output=run.folder,
         lines=lines,
         done=len(trained),
         skipped=len(run.folds) - len(trained),
-        next=(f"stroma predict '{run.folder}' --images test",),
+        next=(f"stroma predict {quote(str(run.folder))} --images test",),
     )
 
 
