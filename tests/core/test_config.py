@@ -1,11 +1,12 @@
 import json
+from importlib.metadata import EntryPoint
 
 import pytest
 from pydantic import Field
 
 from stroma.core.component import Component
 from stroma.core.config import Section, apply_overrides, build, load_config, merge
-from stroma.core.errors import ConfigError, MissingFile, UsageError
+from stroma.core.errors import ConfigError, MissingFile, StromaError, UsageError
 from stroma.core.registry import Registry
 
 
@@ -115,6 +116,18 @@ def test_components_check_their_parameters():
         Component.model_validate({"name": "rle", "sise": 4}).make(registry, 1)
     with pytest.raises(UsageError, match="Did you mean 'rle'"):
         Component.model_validate("rl").make(registry)
+
+
+def test_a_plug_in_that_cannot_be_imported_is_told_with_its_package():
+    registry = Registry("tests.things", {"path": "pathlib:PurePosixPath"})
+    registry.plugins = {"broken": EntryPoint("broken", "no_such_package:thing", "tests.things")}
+    assert registry.names() == ["path", "broken"]
+    with pytest.raises(StromaError, match=r"tests.things: the plug-in 'broken' \(no_such_package:thing\) cannot"):
+        registry.get("broken")
+    getattribute, names = registry.attributes()
+    assert (names(), getattribute("path")("a").name) == (["path"], "a")
+    with pytest.raises(AttributeError, match="'tests.things' has no attribute 'broken'"):
+        getattribute("broken")
 
 
 def thing(first, size=2):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from stroma.core.errors import InvalidData, MissingFile, UsageError
+from stroma.core.errors import ConfigError, InvalidData, MissingFile, UsageError
 from stroma.study.layouts.classes import ClassFolders
 from stroma.study.layouts.layout import Scan
 from stroma.study.layouts.recognise import recognise
@@ -47,6 +47,11 @@ def test_parts_above_the_classes_are_the_split(tmp_path: Path) -> None:
         for name in ("a", "b"):
             picture(tmp_path / part / name / "1.png")
     assert recognise(tmp_path).parameters == {"images": "{split}/{class}/{id}"}
+    layout = ClassFolders("{split}/{class}/{id}")
+    listing = layout.listing(tmp_path)
+    proposal = layout.propose(listing, layout.scan(listing))
+    assert proposal.split_column == "split"
+    assert "the folders test, train, val are the splits" in proposal.notes
     path = write_study(
         tmp_path / "study.yaml",
         name="x",
@@ -62,6 +67,29 @@ def test_parts_above_the_classes_are_the_split(tmp_path: Path) -> None:
     assert splits.ids("test") == ["test/a/1", "test/b/1"]
     with pytest.raises(InvalidData, match="label for the whole image"):
         study.mask("train/a/1")
+
+
+def test_other_files_beside_the_pictures_of_classes_do_not_count(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for number in (1, 2):
+            picture(tmp_path / name / f"{number}.png")
+    (tmp_path / "readme.txt").write_text("x")
+    assert recognise(tmp_path).name == "classes"
+    (found,) = scan(tmp_path).problems
+    assert (found.path, found.harmless) == ("readme.txt", True)
+
+
+def test_folders_of_one_picture_each_are_no_classes(tmp_path: Path) -> None:
+    for number in range(4):
+        picture(tmp_path / f"subject {number}" / "1.png")
+    assert recognise(tmp_path).name == "slides"
+
+
+def test_a_pattern_without_a_class_is_told(tmp_path: Path) -> None:
+    picture(tmp_path / "a" / "1.png")
+    layout = ClassFolders("a/{id}")
+    with pytest.raises(ConfigError, match="lacks {class}"):
+        layout.scan(layout.listing(tmp_path))
 
 
 def test_images_and_masks_are_no_classes(tmp_path: Path) -> None:
