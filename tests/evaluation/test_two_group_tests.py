@@ -114,6 +114,15 @@ def test_the_interval_of_a_rank_correlation_leaves_out_0_when_the_test_says_so(
         assert (found.p <= 0.05) == (not found.effect_low <= 0 <= found.effect_high)
 
 
+@pytest.mark.parametrize(("count", "shift"), [(2, 2.5), (3, 2.5), (5, 1.0)])
+def test_the_interval_of_hedges_g_holds_the_truth_of_few_subjects(count: int, shift: float) -> None:
+    rng, held, trials = np.random.default_rng(2), 0, 300
+    for _ in range(trials):
+        found = welch_t(rng.normal(size=count), rng.normal(shift, 1, size=count))
+        held += found.effect_low <= shift <= found.effect_high
+    assert held / trials > 0.93
+
+
 def test_swapped_groups_give_the_mirrored_result() -> None:
     first, second = groups(9, 9)
     for test in (signed_rank, paired_t, rank_sum, welch_t):
