@@ -363,3 +363,11 @@ def test_sources_of_other_parameters_do_not_matter_and_those_of_the_value_do() -
         subject_values(table, "median_thi", "group")
     chosen = filter_rows(table, str(error.value).split('--where "')[1].rsplit('"', 1)[0])
     assert len(subject_values(chosen, "median_thi", "group").table) == 2
+
+
+def test_rank_tests_that_cannot_find_anything_are_made_when_asked_for_and_say_so() -> None:
+    values = values_of(measured({"a": 0.0, "b": 0.3}, subjects=6, labels=("liver", "spleen")), by="label")
+    asked = compare_groups(values, paired=True, method="rank")
+    assert asked.reason.startswith("as asked for, though a rank test of so few subjects of 'liver' gives p = 0.062")
+    uncorrected = compare_groups(values, paired=True, correction="none")
+    assert (uncorrected.method, uncorrected.reason) == ("rank", "enough subjects for rank tests")

@@ -157,7 +157,7 @@ def compare_groups(
             f"no subject has values in all groups ({', '.join(order)}), so nothing is paired",
             next_step="Leave out --paired, or use --test mixed",
         )
-    method, reason = _choose(labels, order, paired, method, alpha)
+    method, reason = _choose(labels, order, paired, method, correction, alpha)
     rows: list[dict[str, Any]] = []
     for label in labels:
         if len(order) > 2:
@@ -204,9 +204,14 @@ def _check_unpaired(labels: Sequence[_Label]) -> None:
 
 
 def _choose(
-    labels: Sequence[_Label], groups: Sequence[str], paired: bool, method: Method, alpha: float
+    labels: Sequence[_Label],
+    groups: Sequence[str],
+    paired: bool,
+    method: Method,
+    correction: Correction,
+    alpha: float,
 ) -> tuple[Method, str]:
-    if method != "auto":
+    if method in ("t", "mixed") or (method == "rank" and len(groups) > 2):
         return method, "as asked for"
     if len(groups) > 2:
         return "rank", "more than two groups"
@@ -221,12 +226,16 @@ def _choose(
         family += tested
         if tested and smallest > worst:
             worst, where = smallest, label.name
+    family = 1 if correction == "none" else family
     named = f" of '{where}'" if where else ""
-    least = f"a rank test of so few subjects{named} gives p = {worst * family:.2g} at least"
-    if worst * family > alpha:
-        corrected_over = f", corrected over {family} labels" if family > 1 else ""
-        return "t", f"{least}{corrected_over}; t-tests take values for normal, which so few cannot show"
-    return "rank", "enough subjects for rank tests"
+    least = f"a rank test of so few subjects{named} gives p = {min(1.0, worst * family):.2g} at least"
+    least += f", corrected over {family} labels" if family > 1 else ""
+    possible = worst * family <= alpha
+    if method == "rank":
+        return "rank", "as asked for" if possible else f"as asked for, though {least}"
+    if possible:
+        return "rank", "enough subjects for rank tests"
+    return "t", f"{least}; t-tests take values for normal, which so few cannot show"
 
 
 def _pair(label: _Label, pair: Sequence[str], paired: bool, method: Method) -> TestResult:

@@ -171,10 +171,13 @@ def _write(
         "95 % interval over subjects (Student's t).",
     )
     shown = readable_table(comparison)
+    what = shown["Comparison"].unique().to_list()
+    needless = [*(["Label"] if options.by is None else []), *(["Comparison"] if len(what) == 1 else [])]
     section.table(
-        shown if options.by is not None else shown.drop("Label"),
+        shown.drop(needless),
         "comparisons",
-        caption="All comparisons, with 95 % intervals. statistics.csv beside this page holds them unrounded.",
+        caption=f"{what[0] if len(what) == 1 else 'All comparisons'}, with 95 % intervals. statistics.csv beside "
+        "this page holds them unrounded.",
     )
     method = page.section("Method")
     method.text(method_text(comparison, options.aggregate))
