@@ -1,4 +1,4 @@
-"""The tutorial of recordings, run word for word: its commands, its Python, and what it says comes out."""
+"""The tutorials, run word for word: their commands, their Python, and what they say comes out."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
+
+from stroma.cli.main import stroma
 
 DOCS = Path(__file__).parents[2] / "docs"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _SAID = re.compile(r"\s{2,}#\s(.+)$")
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_COMMAND = re.compile(r"(?:^|`)(?:\$ )?stroma ([a-z][^`\n#|]*)", re.MULTILINE)
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
@@ -55,22 +60,60 @@ def _literal(text: str) -> Any:
 
 
 @pytest.mark.proof
-@pytest.mark.skipif(shutil.which("bash") is None, reason="the commands of the tutorial are for a shell")
-def test_the_tutorial_of_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the commands of the tutorials are for a shell")
+@pytest.mark.parametrize(
+    ("page", "values"), [("tutorial-recordings.md", 7), ("tutorial-spectra.md", 0), ("tutorial-tiles.md", 0)]
+)
+def test_a_tutorial_runs_as_it_is_written(
+    page: str, values: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH_STROMA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(sys, "path", list(sys.path))
     names: dict[str, Any] = {}
-    held, output = 0, ""
-    for language, text in blocks("tutorial-recordings.md"):
+    held, output, before = 0, "", ""
+    for language, text in blocks(page):
         if language == "bash":
             done = subprocess.run(["bash", "-e", "-c", text], capture_output=True, text=True, check=False)
             assert done.returncode == 0, f"{text}\n{done.stderr}"
-            output = done.stdout
+            output = " ".join(done.stdout.split())
         elif language == "python":
             held += run_python(text, names)
-        elif language == "text":  # what the command before it prints, line by line
-            for line in text.splitlines():
-                assert line in output.splitlines(), f"{line!r} is not in\n{output}"
-    assert held >= 7
+        elif language == "text" and before == "bash":  # what the command before it prints; … stands for what is cut
+            for part in re.split(r"…|\.\.\.|\n", text):
+                assert " ".join(part.split()) in output, f"{part!r} is not in\n{output}"
+        before = language
+    assert held >= values
+
+
+def test_links_and_pictures_of_the_pages_lead_somewhere() -> None:
+    root = DOCS.parent
+    pages = [root / "README.md", root / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+    for page in pages:
+        for target in _LINK.findall(page.read_text(encoding="utf-8")):
+            if not target.startswith(("http", "#", "mailto:")):
+                assert (page.parent / target.partition("#")[0]).exists(), f"{page.name} links {target}"
+
+
+def test_every_command_of_the_pages_has_options_that_exist() -> None:
+    """Commands in blocks of code and in tables: verbs and long options as `--help` knows them."""
+    root = DOCS.parent
+    checked = 0
+    for page in [root / "README.md", *sorted(DOCS.glob("*.md"))]:
+        for line in _COMMAND.findall(page.read_text(encoding="utf-8")):
+            words = line.split()
+            command: click.Command = stroma
+            while isinstance(command, click.Group) and words:
+                found = command.get_command(click.Context(command), words[0])
+                if found is None:
+                    break
+                command, words = found, words[1:]
+            if isinstance(command, click.Group):
+                continue  # `stroma VERB`, `stroma models list|show`
+            known = {name for parameter in command.params for name in [*parameter.opts, *parameter.secondary_opts]}
+            known |= {"--help", "--debug"}
+            used = re.findall(r"(?<![\w'\"-])(--[a-z][a-z0-9-]*)", " ".join(words))
+            assert set(used) <= known, f"{page.name}: stroma {line}"
+            checked += 1
+    assert checked > 100
