@@ -44,6 +44,7 @@ def findings(study: Path, **options) -> list[tuple[str, str, str]]:
 def test_a_sound_study_has_only_warnings(surgery, surgery_yaml):  # noqa: F811
     result = check(CheckOptions(study=surgery_yaml))
     assert (result.done, result.exit_code) == (6, 0)
+    assert result.summary["errors"] == 0  # said, not left to be guessed
     assert {row["check"] for row in result.details["findings"]} == {"camera", "labels", "blank", "class"}
 
 

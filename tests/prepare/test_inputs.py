@@ -115,6 +115,8 @@ def test_missing_paths_and_empty_folders_are_one_clear_error(tmp_path: Path) -> 
         find_inputs([tmp_path / "slde.svs"])
     with pytest.raises(MissingFile, match=r"texts: holds no slide or picture.*\.svs"):
         find_inputs([tmp_path / "texts"])
+    with pytest.raises(MissingFile, match=r"texts: holds no hyperspectral cube.*\.hdr"):
+        find_inputs([tmp_path / "texts"], cubes=True)
     with pytest.raises(MissingFile, match="matches no file"):
         find_inputs([tmp_path / "*.ndpi"])
     with pytest.raises(MissingFile, match="1 files, none of them a slide"):

@@ -218,3 +218,12 @@ def test_labels_that_are_joined_without_being_asked_for_are_told(parameters: Pat
     assert told in stats(options(parameters, by=None)).lines
     assert told not in stats(options(parameters)).lines
     assert told not in stats(options(parameters, by=None, where="label_name = 'liver'")).lines
+
+
+def test_a_folder_is_told_the_table_that_is_meant_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("images/a.parquet", "medians.parquet"):
+        path = tmp_path / "medians" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pl.DataFrame({"x": [1]}).write_parquet(path)
+    assert run(["stats", str(tmp_path / "medians"), "--value", "x", "--group", "y"]) == 2
+    assert "Its tables are medians.parquet, images/a.parquet" in capsys.readouterr().err

@@ -111,7 +111,8 @@ def filter_rows(table: pl.DataFrame, where: str) -> pl.DataFrame:
 
 def _read(path: Path) -> pl.DataFrame:
     if path.is_dir():
-        tables = sorted(file.relative_to(path).as_posix() for file in path.rglob("*.parquet"))
+        found = (file.relative_to(path).as_posix() for file in path.rglob("*.parquet"))
+        tables = sorted(found, key=lambda name: (name.count("/"), name))  # that of the verb before those of images
         raise UsageError(
             "is a folder, a table is needed",
             where=path,

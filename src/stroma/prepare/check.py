@@ -101,7 +101,7 @@ def check(options: CheckOptions) -> VerbResult:
         output=options.output,
         lines=_lines(findings),
         details={"findings": table.to_dicts()},
-        summary={"images": len(ids), **{name: count for name, count in _counts(findings).items() if count}},
+        summary={"images": len(ids), **_counts(findings)},
         done=len(ids) - len({entry.item for entry in failed} & set(ids)),
         failed=failed,
         clock=clock,
@@ -139,11 +139,8 @@ def _failed(findings: Sequence[Finding]) -> list[Failed[str]]:
 
 def _counts(findings: Sequence[Finding]) -> dict[str, int]:
     counted = Counter(finding.severity for finding in findings)
-    return {
-        "errors": counted["error"],
-        "warnings": counted["warning"],
-        "places_with_identifiers": counted["identifier"],
-    }
+    places = {"places_with_identifiers": counted["identifier"]} if counted["identifier"] else {}
+    return {"errors": counted["error"], "warnings": counted["warning"], **places}
 
 
 def _lines(findings: Sequence[Finding]) -> list[str]:

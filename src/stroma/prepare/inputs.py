@@ -139,7 +139,8 @@ def _expand(entry: Path, output: Path | None, notes: list[str], suffixes: tuple[
     if path.is_dir() and not ZarrImage.accepts(path):
         found = _in_folder(path, output, notes, suffixes)
         if not found:
-            raise MissingFile("holds no slide or picture", where=entry, next_step=_readable(suffixes))
+            what = "hyperspectral cube" if suffixes == _suffixes(cubes=True) else "slide or picture"
+            raise MissingFile(f"holds no {what}", where=entry, next_step=_readable(suffixes))
         return path, found
     if path.exists():
         return path.parent, [path]
