@@ -263,3 +263,25 @@ def test_weights_of_channels_are_left_over_keys(tmp_path: Path) -> None:
     run = o.htc_run(tmp_path / "run", {"fold_A": state}, o.htc_config("pixel", 3))
     with pytest.raises(InvalidData, match=r"1 left over \(channel_weights\)"):
         stroma.load_model(run)
+
+
+@pytest.mark.parametrize("prefix", ["net.", "module.net.", "_orig_mod.student.network."])
+def test_a_network_in_an_attribute_of_ones_own_is_found(tmp_path: Path, prefix: str) -> None:
+    """A Lightning module of any name: its prefix is taken off, and what is not below it is left over."""
+    torch.manual_seed(0)
+    model = SpectrumCNN(channels=100, classes=3).eval()
+    state = {f"{prefix}{key}": value for key, value in model.state_dict().items()}
+    torch.save({"state_dict": state, "pytorch-lightning_version": "2.1"}, tmp_path / "own.ckpt")
+    spectra = torch.rand(2, 100)
+    with torch.no_grad():
+        found = stroma.load_model(tmp_path / "own.ckpt", architecture="spectrum_cnn")
+        torch.testing.assert_close(found(spectra), model(spectra))
+    torch.save({**state, "teacher.bias": torch.ones(2)}, tmp_path / "more.pth")
+    with pytest.raises(InvalidData, match=r"1 left over \(teacher.bias\)"):
+        stroma.load_model(tmp_path / "more.pth", architecture="spectrum_cnn")
+
+
+def test_an_encoder_named_as_architecture_is_told_apart(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(1)}, tmp_path / "w.pth")
+    with pytest.raises(UsageError, match=r"Write \{name: timm, encoder: resnet18\} for one answer an image"):
+        stroma.load_model(tmp_path / "w.pth", architecture="resnet18")

@@ -47,3 +47,10 @@ def test_mistyped_names_are_explained() -> None:
         build_model(Component(name="unett"), channels=3, classes=2)
     with pytest.raises(ConfigError, match="decoder_atention_type"):
         segmentation_model(channels=3, classes=2, options={"decoder_atention_type": "scse"})
+
+
+@pytest.mark.parametrize("size", [(5, 9), (45, 51), (130, 64)])
+def test_networks_that_need_a_smallest_size_take_smaller_images(size: tuple[int, int]) -> None:
+    network = segmentation_model(channels=4, classes=2, architecture="PAN", encoder="resnet18").eval()
+    with torch.no_grad():
+        assert network(torch.rand(1, 4, *size)).shape == (1, 2, *size)

@@ -51,9 +51,10 @@ class KeyReport:
 def translate(state: Mapping[str, Tensor], wanted: Collection[str]) -> StateDict:
     """Rename the keys of a file to those of a network.
 
-    Handled are the prefixes of DataParallel (`module.`), `torch.compile` (`_orig_mod.`) and Lightning (`model.`),
-    both spellings of timm encoders in segmentation-models-pytorch (`encoder.` and `encoder.model.`), networks of that
-    library stored without our `architecture.`, and both spellings of weight normalisation.
+    Handled are the prefixes of DataParallel (`module.`), `torch.compile` (`_orig_mod.`) and Lightning
+    (`model.`, or the attribute that the network lies in, such as `net.`), both spellings of timm encoders in
+    segmentation-models-pytorch (`encoder.` and `encoder.model.`), networks of that library stored without our
+    `architecture.`, and both spellings of weight normalisation.
 
     Args:
         state: Of the file.
@@ -61,11 +62,26 @@ def translate(state: Mapping[str, Tensor], wanted: Collection[str]) -> StateDict
     """
     names = set(wanted)
     result = {}
+    own = _own_prefix(state, names)
+    state = {key.removeprefix(own): value for key, value in state.items()}
     prefixed = any(key.startswith("model.") for key in state) and not any(key.startswith("model.") for key in names)
     for key, value in state.items():
         name = _translated(key, names, strip_model=prefixed)
         result[key if name in result else name] = value  # two keys for one place: the second will be left over
     return result
+
+
+def _own_prefix(state: Mapping[str, Tensor], names: Collection[str]) -> str:
+    """The one prefix below which a file holds every key of a network; empty where there is none."""
+    keys = [name for name in names if not name.endswith(_COUNTER)]
+    for inside in ("", "architecture."):
+        bare = [name.removeprefix(inside) for name in keys]
+        longest = max(bare, key=len, default="")
+        found = {key.removesuffix(longest) for key in state if key.endswith(f".{longest}")}
+        for prefix in sorted(found):
+            if all(f"{prefix}{name}" in state for name in bare):
+                return prefix
+    return ""
 
 
 def _translated(key: str, names: Collection[str], *, strip_model: bool) -> str:

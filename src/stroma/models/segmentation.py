@@ -29,15 +29,23 @@ class PaddedSegmentation(nn.Module):
         architecture: The network, (B, C, H, W) → (B, K, H, W) for sides that are multiples of `stride`.
         stride: What both sides have to be multiples of.
         channel_preprocessing: What the image goes through first.
+        smallest_px: What both sides have to be at least.
     """
 
     head_names: ClassVar = ("architecture.segmentation_head",)
 
-    def __init__(self, architecture: nn.Module, stride: int, channel_preprocessing: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        architecture: nn.Module,
+        stride: int,
+        channel_preprocessing: nn.Module | None = None,
+        smallest_px: int = 1,
+    ) -> None:
         super().__init__()
         self.channel_preprocessing = nn.Identity() if channel_preprocessing is None else channel_preprocessing
         self.architecture = architecture
         self.stride = stride
+        self.smallest_px = smallest_px
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits.
@@ -49,14 +57,21 @@ class PaddedSegmentation(nn.Module):
             (B, K, H, W).
         """
         height, width = image.shape[-2:]
-        logits: Tensor = self.architecture(pad_to_multiple(self.channel_preprocessing(image), self.stride))
+        padded = pad_to_multiple(self.channel_preprocessing(image), self.stride, self.smallest_px)
+        logits: Tensor = self.architecture(padded)
         return logits[..., :height, :width]
 
 
-def pad_to_multiple(image: Tensor, stride: int) -> Tensor:
-    """Pad (B, C, H, W) at the bottom and the right to multiples of `stride` by repeating the border."""
+def pad_to_multiple(image: Tensor, stride: int, smallest_px: int = 1) -> Tensor:
+    """Pad (B, C, H, W) at the bottom and the right to multiples of `stride` by repeating the border.
+
+    Args:
+        image: The images.
+        stride: What both sides are to be multiples of.
+        smallest_px: What both sides are to be at least; a multiple of `stride`, or 1.
+    """
     height, width = image.shape[-2:]
-    bottom, right = -height % stride, -width % stride
+    bottom, right = max(-height % stride, smallest_px - height), max(-width % stride, smallest_px - width)
     if bottom == 0 and right == 0:
         return image
     return functional.pad(image, (0, right, 0, bottom), mode="replicate")
@@ -107,7 +122,9 @@ def segmentation_model(
         weights=weights,
         options=options or {},
     )
-    return PaddedSegmentation(network, math.lcm(2**depth, int(network.encoder.output_stride)), before)
+    stride = math.lcm(2**depth, int(network.encoder.output_stride))
+    pyramid = architecture.lower() == "pan"  # it halves the last feature map three times
+    return PaddedSegmentation(network, stride, before, 8 * stride if pyramid else 1)
 
 
 def unet(

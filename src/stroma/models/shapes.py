@@ -45,6 +45,13 @@ def class_layers(component: Component, *, channels: int, classes: int) -> list[s
     return [key for key, shape in base.items() if shape and more[key][0] == shape[0] + 1]
 
 
+def smallest_spectrum(length: int) -> int:
+    """Fewest bands that three convolutions of 5, halved each time, bring to `length`: 100 for 9."""
+    for _ in range(3):
+        length = 2 * length + 4
+    return length
+
+
 def channels_and_classes(component: Component, state: Mapping[str, Tensor], *, where: Path) -> Recognised:
     """Read the numbers of channels and classes off a file whose architecture is known.
 
@@ -55,6 +62,8 @@ def channels_and_classes(component: Component, state: Mapping[str, Tensor], *, w
     last = class_layers(component, channels=_CHANNELS, classes=_CLASSES)
     keys = translate(state, shapes(component, channels=_CHANNELS, classes=_CLASSES))
     inputs = {keys[key].shape[1] - before for key, before in first.items() if key in keys}
+    if component.name == "spectrum_cnn" and {"conv3.weight", "fc1.weight"} <= keys.keys():
+        inputs = {smallest_spectrum(keys["fc1.weight"].shape[1] // keys["conv3.weight"].shape[0])}
     heads = {keys[key].shape[0] for key in last if key in keys}
     if len(inputs) != 1 or len(heads) != 1:
         part, names = ("first layer", list(first)) if len(inputs) != 1 else ("head", last)

@@ -53,6 +53,9 @@ msi = stroma.load_model("image@2023-02-08_14-48-02_organ_transplantation_0.8",  
 | a folder of weight files | an ensemble |
 | `.ckpt`, `.pth`, `.pt`, `.bin`, `.safetensors` | one network; `architecture=` where its keys do not tell |
 
+The keys of a file may lie below a prefix (`module.`, `model.`, the name of an attribute), and its tensors
+below `state_dict`, `model` or `model_state_dict`.
+
 Weights are fetched to `--weights-dir`, else `STROMA_WEIGHTS_DIR`, else the user's cache. Without a network the error
 names the file, its size and the folder to put it in; networks of timm and the Hub lie in `<owner>/<name>` there, with
 the `config.json` of `hf-hub:` names. Files that need more than tensors and plain values (such as
@@ -81,9 +84,9 @@ stroma predict weights.pth IMAGES -o out --architecture unet --prepare '[divide]
 | median-spectrum networks | the same, from the median of the image's normalised spectra without black pixels |
 
 Channels, wavelengths (1 nm), resolution (20 %) and the range of values are compared with the model's card: what
-contradicts it is an error of that image, what an image does not tell is a warning. Licences that forbid
-commercial use are accepted once, when a published name is used (who gives a file has it already); they stand in the provenance of every result, in `model.json` beside it, and
-in what the command prints.
+contradicts it is an error of that image, what an image does not tell is a warning. Licences that forbid commercial
+use are accepted once, when a published name is used (who gives a file has it already); they stand in the provenance
+of every result, in `model.json` beside it, and in what the command prints.
 
 In float32, the default, `predict` computes what `stroma.load_model(NAME)(image)` computes, bit by bit.
 
