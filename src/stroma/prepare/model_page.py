@@ -119,7 +119,9 @@ normalisation folded, channels last. `stroma embed` uses it, by default in bfloa
 `stroma predict --precision auto` does, too. Float32 laid out so agrees with the network within 1e-5, bfloat16 within
 3e-2 (relative norm of the logits; tests hold every registered network to it).
 Medians on two threads of an AMD EPYC with AVX-512 BF16 where nothing else ran (`python -m benchmarks models` tells
-yours; random weights; in brackets the difference from eager float32, relative norm). Nobody has measured a GPU yet.
+yours; random weights; in brackets the difference from eager float32, relative norm). Nobody has measured a GPU yet;
+`bash benchmarks/on_gpu.sh` does on a machine that has one. On NVIDIA GPUs float32 is float32: `predict`, `embed` and
+`train` switch off TF32, to which cuDNN rounds convolutions by default.
 
 | network | eager float32 | float32 | bfloat16 |
 | --- | --- | --- | --- |
