@@ -108,7 +108,7 @@ def check_masks(study: Study, image_ids: Sequence[str], config: RunConfig, store
             unknown label raises what the label mapping raises.
     """
     annotated = 0
-    for image_id in image_ids:
+    for image_id in track(image_ids, f"looking at the {what}"):
         with stage("read"), open_input(study, image_id, config.input.modality, stores) as image:
             mask = study.mask(image_id, annotator=config.data.annotator)
             if mask.shape != image.shape[:2]:
@@ -151,7 +151,7 @@ def _stored_pixels(
     study: Study, image_ids: Sequence[str], modality: str, stores: Stores | None
 ) -> Iterator[NDArray[Any]]:
     """Pixels to fit on; those of L1 stores are normalised again, which changes nothing beyond their rounding."""
-    for image_id in image_ids:
+    for image_id in track(image_ids, "fitting the preparation"):
         with open_input(study, image_id, modality, stores) as image:
             yield image.read()
 
