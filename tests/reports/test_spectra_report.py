@@ -221,6 +221,8 @@ def test_groups_are_drawn_apart_and_their_numbers_written(tmp_path):
     table = table.filter(pl.col("label_name") == "liver")
     folder = written(tmp_path, table)
     report(ReportOptions(inputs=(folder,), by="s"))
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert '<th scope="col">s</th>' in page  # the table of parameters names the group of a row
     numbers = pl.read_csv(folder / "tables" / "label-liver.csv")
     assert numbers.columns[:3] == ["label", "group", "wavelength_nm"]
     assert set(numbers["group"]) == {"perfused", "ischaemic"} and set(numbers["n_images"]) == {4}

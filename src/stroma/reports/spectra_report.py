@@ -136,7 +136,8 @@ def _add_parameters(section: ReportSection, rows: pl.DataFrame, labels: LabelMap
     )  # fmt: skip
     section.table(
         parameter_table(rows, labels, by), "parameters-mean", caption="Mean ± standard deviation over subjects",
-        headers={"label": "Label", "n_subjects": "Subjects", **{name: name for name in present_parameters(rows)}},
+        headers={"label": "Label", **({"group": by} if by else {}), "n_subjects": "Subjects",
+                 **{name: name for name in present_parameters(rows)}},
     )  # fmt: skip
 
 
