@@ -299,3 +299,42 @@ def test_decomposed_umlauts_in_folders_and_files_are_composed_in_ids(tmp_path: P
     layout, scan, proposal = examine(root)
     assert scan.catalog["image_id"].to_list() == ["M\u00fcller"]
     assert (study_of(root, layout, proposal).mask("M\u00fcller")[0] == 1).all()
+
+
+@pytest.mark.parametrize("header", ["{}.hdr", "{}.raw.hdr"])
+def test_envi_cubes_with_masks_are_a_study_and_their_data_files_are_no_strangers(tmp_path: Path, header: str) -> None:
+    root = tmp_path / "data"
+    (root / "images").mkdir(parents=True)
+    cube = np.arange(5 * 7 * 3, dtype="<u2").reshape(5, 7, 3)
+    (root / "images/a.raw").write_bytes(cube.tobytes())
+    (root / "images" / header.format("a")).write_text(
+        "ENVI\nsamples = 7\nlines = 5\nbands = 3\ndata type = 12\ninterleave = bip\nbyte order = 0\n"
+        "wavelength units = nm\nwavelength = {500, 600, 700}\n"
+    )
+    image_id = header.format("a").removesuffix(".hdr")
+    write_png(root / f"masks/{image_id}.png", values(1))
+    layout, scan, proposal = examine(root)
+    assert scan.problems == ()
+    study = study_of(root, layout, proposal)
+    with study.open(image_id) as image:
+        np.testing.assert_array_equal(image.read(), cube)
+        assert image.wavelengths_nm is not None and image.wavelengths_nm.tolist() == [500, 600, 700]
+
+
+def test_cubes_in_numpy_files_with_masks_in_numpy_files_beside_them(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    np.save(root / "a.npy", np.ones((5, 7, 4), np.float32))
+    np.save(root / "a_mask.npy", values(1))
+    layout, scan, proposal = examine(root)
+    assert (scan.catalog["path"].to_list(), scan.annotations["path"].to_list()) == (["a.npy"], ["a_mask.npy"])
+    np.testing.assert_array_equal(study_of(root, layout, proposal).mask("a"), values(1))
+
+
+def test_a_picture_is_the_image_where_a_file_of_arrays_has_its_name_and_the_other_is_told(tmp_path: Path) -> None:
+    picture(tmp_path / "images/a.png")
+    (tmp_path / "images/a.mat").write_bytes(b"points of nuclei")
+    write_png(tmp_path / "masks/a.png", values(1))
+    _, scan, _ = examine(tmp_path)
+    assert scan.catalog["path"].to_list() == ["images/a.png"]
+    assert [problem.path for problem in scan.problems] == ["images/a.mat"]

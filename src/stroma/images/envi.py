@@ -15,7 +15,7 @@ from stroma.images.envi_header import read_envi_header
 from stroma.images.guard import foreign_bytes
 from stroma.images.image import Box, Image, Level
 
-_DATA_SUFFIXES = (".raw", ".img", ".dat", ".bil", ".bip", ".bsq", ".bin", ".cube", "")
+DATA_SUFFIXES = (".raw", ".img", ".dat", ".bil", ".bip", ".bsq", ".bin", ".cube", "")
 """What data files are called, in the order in which they are looked for."""
 
 _TYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
@@ -93,7 +93,7 @@ class EnviImage(Image):
         suffix = path.suffix.lower()
         if suffix == ".hdr":
             return _is_header(path)
-        return suffix in _DATA_SUFFIXES and any(_is_header(header) for header in _headers_of(path))
+        return suffix in DATA_SUFFIXES and any(_is_header(header) for header in _headers_of(path))
 
     def _read_level(self, level: int, box: Box, channels: slice | list[int] | None) -> NDArray[Any]:
         height, width, bands = self.shape
@@ -147,7 +147,7 @@ def _both_files(path: Path) -> tuple[Path, Path]:
             raise UnreadableImage("has no ENVI header beside it", where=path, next_step="Add its .hdr file")
         return header, path
     stem = path.name[: -len(path.suffix)]
-    wanted = [(stem + suffix).lower() for suffix in _DATA_SUFFIXES]
+    wanted = [(stem + suffix).lower() for suffix in DATA_SUFFIXES]
     beside = {file.name.lower(): file for file in sorted(path.parent.iterdir()) if file.is_file()}
     found = [beside[name] for name in dict.fromkeys([stem.lower(), *wanted]) if name in beside]
     if len(found) == 1 or (found and found[0].name.lower() == stem.lower()):  # cube.raw.hdr names its data file

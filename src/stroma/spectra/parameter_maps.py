@@ -124,7 +124,7 @@ def _check_reflectance(cube: NDArray[Any]) -> None:
         raise InvalidData(
             f"values are {np.median(means):.4g} on average: formulas of tissue parameters need reflectance, "
             "where 1 is the white reference",
-            next_step="Divide by the white reference (after the dark one), or leave parameters out",
+            next_step="Divide by the white reference (after the dark one), or leave them out (--parameters none)",
         )
 
 

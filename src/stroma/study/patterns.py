@@ -18,6 +18,8 @@ PICTURE_SUFFIXES = frozenset(PictureImage.suffixes)
 TIFF_SUFFIXES = frozenset(TiffImage.suffixes)
 SLIDE_SUFFIXES = frozenset(SlideImage.suffixes) | frozenset(CziImage.suffixes)
 IMAGE_SUFFIXES = PICTURE_SUFFIXES | TIFF_SUFFIXES | SLIDE_SUFFIXES
+CUBE_SUFFIXES = frozenset({".hdr", ".mat", ".h5", ".hdf5", ".npy", ".npz"})
+"""Of hyperspectral cubes with masks beside them; elsewhere most files with these suffixes hold other things."""
 _BEFORE_TIFF = (".ome", ".qptiff")
 _AFTER_FORMAT = TIFF_SUFFIXES | {".zarr"}
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from stroma.core.errors import InvalidData, StromaError
 from stroma.core.text import plural
+from stroma.images.envi import DATA_SUFFIXES
 from stroma.images.open import open_image
 from stroma.study.labels import LabelMapping
 from stroma.study.layouts.layout import (
@@ -26,7 +27,7 @@ from stroma.study.layouts.layout import (
 )
 from stroma.study.layouts.mask_kinds import KINDS, examine_masks
 from stroma.study.listing import Listing, Problem, is_hidden, list_files
-from stroma.study.patterns import IMAGE_SUFFIXES, Pattern, suffix_of, without_suffix
+from stroma.study.patterns import CUBE_SUFFIXES, IMAGE_SUFFIXES, Pattern, suffix_of, without_suffix
 
 MASK_SUFFIXES = IMAGE_SUFFIXES | {".npy", ".gif"}
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "tiles", "patches", "slides", "wsi", "wsis", "photos")
@@ -106,7 +107,8 @@ class ImageMaskPairs:
         """
         best: tuple[int, int] = (0, 0)
         found: tuple[str, str, Pairs] | None = None
-        stems = [identifier(without_suffix(path)) for path in listing.files if suffix_of(path) in MASK_SUFFIXES]
+        suffixes = MASK_SUFFIXES | CUBE_SUFFIXES
+        stems = [identifier(without_suffix(path)) for path in listing.files if suffix_of(path) in suffixes]
         for images, masks in patterns or _candidates(listing):
             if not Pattern(masks).fits_any(stems):
                 continue
@@ -168,10 +170,13 @@ def pair_files(listing: Listing, images: Pattern, masks: Pattern) -> Pairs:
     stems = {path: identifier(without_suffix(path)) for path in listing.files if not is_hidden(path)}
     named: dict[Key, list[str]] = {}
     for path, stem in stems.items():
-        if suffix_of(path) in IMAGE_SUFFIXES:
+        if suffix_of(path) in IMAGE_SUFFIXES | CUBE_SUFFIXES:
             for fields in images.matches(stem):
                 named.setdefault(_key(fields), []).append(path)
                 break
+    for key, paths in named.items():
+        pictures = [path for path in paths if suffix_of(path) in IMAGE_SUFFIXES]
+        named[key] = pictures or paths  # points or features of a picture are often stored beside it
     pairs = Pairs()
     used = set()
     for path, stem in stems.items():
@@ -188,11 +193,22 @@ def pair_files(listing: Listing, images: Pattern, masks: Pattern) -> Pairs:
         if kept:
             pairs.images[key] = kept
     used |= {path for paths in pairs.images.values() for path in paths}
+    used |= _data_of_headers(used, listing.files)
     for path, stem in stems.items():
         if path not in used:
             is_mask = suffix_of(path) in MASK_SUFFIXES and next(masks.matches(stem), None) is not None
             (pairs.orphans if is_mask else pairs.others).append(path)
     return pairs
+
+
+def _data_of_headers(headers: Iterable[str], files: Iterable[str]) -> set[str]:
+    """The data files of ENVI headers: `cube.raw` of `cube.hdr` or of `cube.raw.hdr`."""
+    stems = {without_suffix(path) for path in headers if suffix_of(path) == ".hdr"}
+    return {
+        path
+        for path in (files if stems else ())
+        if path in stems or (suffix_of(path) in DATA_SUFFIXES and without_suffix(path) in stems)
+    }
 
 
 def _key(fields: Mapping[str, str]) -> Key:
@@ -203,7 +219,7 @@ def _key(fields: Mapping[str, str]) -> Key:
 def image_row(
     root: Path, image_id: str, split: str | None, path: str, problems: list[Problem]
 ) -> dict[str, Any] | None:
-    """The catalog row of a picture, or None when its header cannot be read."""
+    """The catalog row of an image, or None when its header cannot be read."""
     try:
         with open_image(root / path) as image:
             height, width, _ = image.shape
