@@ -1,6 +1,8 @@
 import multiprocessing
 import multiprocessing.connection
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -115,3 +117,24 @@ def test_a_stage_outside_a_verb_is_harmless():
     with stage("read"):
         reached = True
     assert reached
+
+
+WAITING_FOR_EVER = """
+import threading
+from stroma.core.items import map_items
+def wait(item):
+    print("started", flush=True)
+    threading.Event().wait()
+if __name__ == "__main__":
+    list(map_items(wait, [1, 2], workers=2))
+"""
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(WAITING_FOR_EVER)
+    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout.readline().strip() == b"started"
+    process.kill()
+    process.communicate(timeout=60)  # the end of the output: no worker holds it open any more
+    assert process.returncode != 0

@@ -7,7 +7,7 @@ from stroma.core.component import Component
 from stroma.core.errors import ConfigError
 from stroma.models.build import build_model
 from stroma.models.deepcmorph import DeepCMorph
-from stroma.models.spectra import SpectrumCNN, SpectrumMLP
+from stroma.models.spectra import SpectrumCNN, SpectrumMLP, halved
 from stroma.models.tabular import ImageTableNetwork, TableNetwork
 from stroma.models.xcit import BlockFeatures, xcit
 
@@ -18,6 +18,12 @@ def test_a_cube_is_classified_like_its_spectra() -> None:
     with torch.no_grad():
         dense, rows = model(cube), model(cube.permute(0, 2, 3, 1).reshape(-1, 100))
     torch.testing.assert_close(dense.permute(0, 2, 3, 1).reshape(-1, 5), rows)
+
+
+def test_pairs_are_halved_as_average_pooling_does() -> None:
+    for length in (8, 97):
+        spectra = torch.rand(2, 3, length)
+        assert torch.equal(halved(spectra), torch.nn.AvgPool1d(2)(spectra))
 
 
 def test_one_spectrum_is_enough() -> None:

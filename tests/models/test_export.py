@@ -11,7 +11,7 @@ from torch import nn
 from stroma.cli.main import run as cli
 from stroma.core.errors import StromaError
 from stroma.models.export import TOLERANCE, Format, export_model
-from stroma.models.spectra import SpectrumMLP
+from stroma.models.spectra import SpectrumCNN, SpectrumMLP
 
 
 def formats() -> list[object]:
@@ -109,3 +109,28 @@ def test_the_record_beside_a_file_says_how_it_was_compared(tmp_path: Path) -> No
     card = json.loads((tmp_path / "w.pt.json").read_text())
     assert card["compared_in"] == "float32"
     assert card["largest_relative_difference"] <= TOLERANCE
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_torchscript_of_a_network_on_spectra_takes_other_numbers_of_cubes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = SpectrumCNN(channels=40, classes=3).eval()
+    export_model(network, tmp_path / "x.pt", torch.rand(2, 40, 33, 34), "torchscript")
+    cubes = torch.rand(3, 40, 33, 34)
+    with torch.inference_mode():
+        wanted = network(cubes)  # in steps
+    torch.testing.assert_close(torch.jit.load(tmp_path / "x.pt")(cubes), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_onnx_of_a_network_on_spectra_takes_other_numbers_of_cubes(tmp_path: Path, onnx: None) -> None:
+    import onnxruntime
+
+    torch.manual_seed(0)
+    network = SpectrumCNN(channels=40, classes=3).eval()
+    export_model(network, tmp_path / "x.onnx", torch.rand(2, 40, 33, 34), "onnx")
+    cubes = torch.rand(3, 40, 33, 34)
+    with torch.inference_mode():
+        wanted = network(cubes)
+    session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
+    answer = torch.from_numpy(session.run(None, {"image": cubes.numpy()})[0])
+    torch.testing.assert_close(answer, wanted, rtol=1e-5, atol=1e-6)

@@ -12,8 +12,10 @@ from stroma.core.errors import ConfigError
 from stroma.models.activations import activation_layer, normalisation_layer
 from stroma.models.bands import resampling
 
-SPECTRA_AT_ONCE = 16_384
-"""Spectra per step when a cube is predicted: 16,384 need about 0.4 GB, a 480 × 640 cube at once 7.5 GB."""
+SPECTRA_AT_ONCE = {"cpu": 1024}
+"""Spectra per step when a cube is predicted: on a CPU as many as its cache holds the activations of."""
+SPECTRA_ON_DEVICE = 16_384
+"""On other devices: 0.4 GB; a 480 × 640 cube at once needs 7.5 GB."""
 
 
 class Heads(nn.Module):
@@ -90,7 +92,6 @@ class SpectrumCNN(nn.Module):
         self.conv2_norm = normalisation_layer(normalisation, widths[1])
         self.conv3 = nn.Conv1d(widths[1], widths[2], 5)
         self.conv3_norm = normalisation_layer(normalisation, widths[2])
-        self.halve = nn.AvgPool1d(2, count_include_pad=False)
         self.to_length = nn.AdaptiveAvgPool1d(widths[2] * length)
         self.fc1 = nn.Linear(widths[2] * length, 100)
         self.fc1_norm = normalisation_layer(normalisation, 100)
@@ -108,7 +109,7 @@ class SpectrumCNN(nn.Module):
             (self.conv2, self.conv2_norm),
             (self.conv3, self.conv3_norm),
         ):
-            x = self.halve(self.activation(norm(conv(x))))
+            x = halved(self.activation(norm(conv(x))))
         x = x.flatten(1)
         if x.shape[1] != self.fc1.in_features:
             x = self.to_length(x)
@@ -175,6 +176,12 @@ class SpectrumMLP(nn.Module):
         return for_each_pixel(lambda rows: self.heads(self.features(rows)), spectra, whole=self.training)
 
 
+def halved(spectra: Tensor) -> Tensor:
+    """Means of neighbouring pairs (…, L) → (…, L // 2), equal to `nn.AvgPool1d(2)`, which is slow on CPUs."""
+    pairs = spectra.shape[-1] // 2
+    return (spectra[..., 0 : 2 * pairs : 2] + spectra[..., 1 : 2 * pairs : 2]) * 0.5
+
+
 def for_each_pixel(function: Callable[[Tensor], Tensor], spectra: Tensor, *, whole: bool) -> Tensor:
     """Apply a function of spectra (N, C) → (N, K) to spectra, or to every pixel of cubes.
 
@@ -190,7 +197,10 @@ def for_each_pixel(function: Callable[[Tensor], Tensor], spectra: Tensor, *, who
         return function(spectra)
     batch, channels, height, width = spectra.shape
     rows = spectra.permute(0, 2, 3, 1).reshape(-1, channels)
-    step = len(rows) if whole else SPECTRA_AT_ONCE
-    parts = [function(rows[start : start + step]) for start in range(0, len(rows), step)]
-    logits = torch.cat(parts) if len(parts) > 1 else parts[0]
+    exported = torch.jit.is_tracing() or torch.compiler.is_compiling()  # type: ignore[attr-defined, no-untyped-call]
+    if whole or exported:  # a file holds no number of steps
+        logits = function(rows)
+    else:
+        step = SPECTRA_AT_ONCE.get(spectra.device.type, SPECTRA_ON_DEVICE)
+        logits = torch.cat([function(part) for part in torch.split(rows, step)])
     return logits.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
