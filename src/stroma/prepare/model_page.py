@@ -125,9 +125,9 @@ yours; random weights; in brackets the difference from eager float32, relative n
 
 | network | eager float32 | float32 | bfloat16 |
 | --- | --- | --- | --- |
-| DeepCMorph features, 8 tiles of 224 | 4.79 s | 3.76 s, 1.27× (3e-7) | 1.87 s, 2.56× (8e-3) |
-| Unet efficientnet-b5, cube 480 × 640 × 100 | 0.85 s | 0.63 s, 1.35× (1e-6) | 0.40 s, 2.11× (6e-3) |
-| XCiT small, 16 tiles of 224 | 1.23 s | 1.24 s, 0.99× (3e-7) | 0.60 s, 2.06× (6e-3) |
+| DeepCMorph features, 8 tiles of 224 | 4.85 s | 3.51 s, 1.38× (3e-7) | 1.83 s, 2.66× (8e-3) |
+| Unet efficientnet-b5, cube 480 × 640 × 100 | 0.94 s | 0.68 s, 1.39× (1e-6) | 0.40 s, 2.34× (6e-3) |
+| XCiT small, 16 tiles of 224 | 1.13 s | 1.06 s, 1.07× (3e-7) | 0.59 s, 1.91× (6e-3) |
 
 ## Other programs
 
