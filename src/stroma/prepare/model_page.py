@@ -67,6 +67,16 @@ with a new head and the bands of the study.
 
 An ensemble gives the logarithm of the mean probabilities, so that its output can be used like that of one network.
 
+## Look, fetch, import
+
+```
+stroma models list 'image@*'                     # names, licences, whether they are fetched; wildcards are allowed
+stroma models show deepcmorph/tcga               # its card: source, licence, input, classes
+stroma models fetch prostate_small               # fetch and verify now instead of on first use
+stroma models import RUN_OR_FILE -o runs/theirs  # other people's weights become a run with a card; no pickle is run
+stroma models verify                             # compare what was fetched with the published or noted hashes
+```
+
 ## Predict
 
 ```
