@@ -12,8 +12,8 @@ from stroma.core.errors import ConfigError
 from stroma.models.activations import activation_layer, normalisation_layer
 from stroma.models.bands import resampling
 
-SPECTRA_AT_ONCE = {"cpu": 1024}
-"""Spectra per step when a cube is predicted: on a CPU as many as its cache holds the activations of."""
+SPECTRA_ON_CPU = 1024
+"""Spectra per step when a cube is predicted on a CPU: as many as its cache holds the activations of."""
 SPECTRA_ON_DEVICE = 16_384
 """On other devices: 0.4 GB; a 480 × 640 cube at once needs 7.5 GB."""
 
@@ -201,6 +201,6 @@ def for_each_pixel(function: Callable[[Tensor], Tensor], spectra: Tensor, *, who
     if whole or exported:  # a file holds no number of steps
         logits = function(rows)
     else:
-        step = SPECTRA_AT_ONCE.get(spectra.device.type, SPECTRA_ON_DEVICE)
+        step = SPECTRA_ON_CPU if spectra.device.type == "cpu" else SPECTRA_ON_DEVICE
         logits = torch.cat([function(part) for part in torch.split(rows, step)])
     return logits.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
